@@ -1,0 +1,45 @@
+"""DiffusionAD: anomaly detection that shows what the part should have looked like (arXiv 2303.08730).
+
+Public names are resolved on first use (PEP 562): `import diffusionad` alone loads neither torch nor
+diffusers. `ModelMixin` is among them because diffusers' loader looks it up in any package that a
+model_index.json names.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "AnomalySegmenter": "diffusionad.segmenter",
+    "Calibration": "diffusionad.calibration",
+    "DiffusionADOutput": "diffusionad.pipeline",
+    "DiffusionADPipeline": "diffusionad.pipeline",
+    "ModelMixin": "diffusers",
+    "calibrate": "diffusionad.calibration",
+    "guide": "diffusionad.guidance",
+    "norm_guided_one_step": "diffusionad.guidance",
+    "predict_x_0": "diffusionad.guidance",
+    "read_image": "diffusionad.image_io",
+}
+
+__all__ = sorted(_MODULE_OF)
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
+
+    from diffusionad.calibration import Calibration, calibrate
+    from diffusionad.guidance import guide, norm_guided_one_step, predict_x_0
+    from diffusionad.image_io import read_image
+    from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
+    from diffusionad.segmenter import AnomalySegmenter
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'diffusionad' has no attribute '{name}'")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,201 @@
+"""Pictures in, arrays out: any file, PIL image or array becomes float32 RGB in [0, 1]. NumPy and Pillow only.
+
+What a person sees is what is inspected: EXIF rotation is applied, transparency is laid over white, grey
+becomes three equal channels, 16-bit grey keeps its depth.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+ImageSource = str | os.PathLike | Image.Image | np.ndarray
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+MIN_SIDE = 8  # below this there is nothing to compare, and the resize would invent the whole picture
+MAX_MEGAPIXELS = 89  # Pillow's own limit against decompression bombs; 1.1 GB as float32 RGB
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; the message says which one, why, and what to do."""
+
+
+def read_image(source: ImageSource, name: str = "`image`") -> np.ndarray:
+    """One picture as float32 RGB.
+
+    Args:
+        source: path, PIL image, or array: [H,W,3], [H,W,4], [H,W,1] or [H,W]; uint8 0..255, uint16 0..65535
+            or float 0..1.
+        name: how to call the picture in errors, when it has no path.
+
+    Returns:
+        [H,W,3] float32 in [0, 1].
+
+    Raises:
+        ImageError: not a picture, truncated, smaller than 8 x 8, larger than 89 megapixels, an array of
+            another shape, dtype or range.
+        FileNotFoundError: no such file.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, name)
+    if isinstance(source, str | os.PathLike):
+        return _from_file(Path(source))
+    raise ImageError(f"{name} is a {type(source).__name__}; give a path, a PIL image, an array or a tensor.")
+
+
+def _from_file(path: Path) -> np.ndarray:
+    if path.is_dir():
+        raise ImageError(f"`{path}` is a folder; give the pictures inside it.")
+    if not path.exists():
+        raise FileNotFoundError(f"`{path}` does not exist; check the path.")
+    try:
+        with Image.open(path) as image:
+            return _from_pil(image, f"`{path}`")
+    except UnidentifiedImageError as error:
+        raise ImageError(f"`{path}` is no picture that Pillow can read; use PNG, JPEG or TIFF.") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"`{path}` is too large: {error}. Crop or shrink it first.") from error
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{name} is {width} x {height} pixels; at least {MIN_SIDE} x {MIN_SIDE} are needed.")
+    if width * height > MAX_MEGAPIXELS * 1e6:
+        raise ImageError(
+            f"{name} is {width} x {height} = {width * height / 1e6:.0f} megapixels; the limit is "
+            f"{MAX_MEGAPIXELS}: crop or shrink it first."
+        )
+
+
+def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+    _check_size(*image.size, name)  # before decoding: a bomb is refused by its header
+    try:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{name} cannot be read ({error}); it may be truncated: copy it again.") from error
+    if image.mode.startswith("I;16"):
+        return _grey_to_rgb(np.asarray(image).astype(np.float32) / 65535)
+    if image.mode == "I":  # 32-bit container, mostly of 16-bit grey
+        return _from_array(_as_uint16(np.asarray(image), name), name)
+    if image.mode == "F":
+        return _from_array(np.asarray(image, dtype=np.float32), name)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+def _as_uint16(array: np.ndarray, name: str) -> np.ndarray:
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > 65535:
+        raise ImageError(
+            f"{name} has integer values {low}..{high}; at most 16 bits (0..65535) are understood."
+        )
+    return array.astype(np.uint16)
+
+
+def _from_array(array: np.ndarray, name: str) -> np.ndarray:
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(
+            f"{name} has shape {tuple(array.shape)}; give [H,W] or [H,W,C] with C = 1, 3 or 4, or [N,H,W,C]."
+        )
+    _check_size(array.shape[1], array.shape[0], name)
+    if array.dtype == np.uint8:
+        array = array.astype(np.float32) / 255
+    elif array.dtype == np.uint16:
+        array = array.astype(np.float32) / 65535
+    elif array.dtype.kind == "f":
+        array = check_unit_range(array, name).astype(np.float32)
+    else:
+        raise ImageError(
+            f"{name} has dtype {array.dtype}; give uint8 (0..255), uint16 (0..65535) or float (0..1)."
+        )
+    if array.shape[2] == 4:
+        rgb, alpha = array[:, :, :3], array[:, :, 3:]
+        return rgb * alpha + (1 - alpha)  # over white
+    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
+
+
+def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def check_unit_range(array: np.ndarray, name: str) -> np.ndarray:
+    """Return `array` if all values are finite and in [0, 1], else an ImageError that names what was found."""
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        raise ImageError(f"{name} has {bad} NaN or infinite values; every pixel must be a number in 0..1.")
+    low, high = float(array.min()), float(array.max())
+    if low < 0 or high > 1:
+        hint = (
+            "divide by 255"
+            if 1 < high <= 255 and low >= 0
+            else "rescale it: x = (x + 1) / 2 if it is in -1..1"
+        )
+        raise ImageError(f"{name} has values in {low:.4g}..{high:.4g}; floats must be in 0..1 ({hint}).")
+    return array
+
+
+def resize(image: np.ndarray, size: tuple[int, int], antialias: bool = True) -> np.ndarray:
+    """Bilinear resize.
+
+    Args:
+        image: [H,W] or [H,W,C] float32.
+        size: (height, width) of the result.
+        antialias: average over the source pixels when shrinking (Pillow's way); False samples two neighbours
+            per axis whatever the scale (OpenCV's INTER_LINEAR, what the authors' code does).
+
+    Returns:
+        [height,width] or [height,width,C] float32; `image` itself when it has that size.
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    if image.ndim == 3:
+        return np.stack([resize(image[:, :, c], size, antialias) for c in range(image.shape[2])], axis=2)
+    image = np.ascontiguousarray(image, dtype=np.float32)
+    if antialias:
+        return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    for axis, n_out in enumerate(size):
+        n_in = image.shape[axis]
+        position = ((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5).clip(0, n_in - 1)
+        left = np.floor(position).astype(np.int64).clip(max=max(n_in - 2, 0))
+        fraction = (position - left).astype(np.float32)
+        fraction = fraction[:, None] if axis == 0 else fraction
+        right = np.minimum(left + 1, n_in - 1)
+        image = np.take(image, left, axis) * (1 - fraction) + np.take(image, right, axis) * fraction
+    return image
+
+
+def find_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
+    """All picture files named by files, folders (searched recursively) and globs, sorted within each, no
+    doubles.
+
+    Raises:
+        FileNotFoundError: for a path or glob that matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for entry in map(str, paths):
+        path = Path(entry)
+        if path.is_dir():
+            matches = [p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+            complaint = f"`{entry}` holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})"
+        elif path.exists():
+            matches, complaint = [path], ""
+        else:
+            pattern = Path(entry)
+            anchor = Path(pattern.anchor) if pattern.is_absolute() else Path()
+            relative = str(pattern.relative_to(pattern.anchor)) if pattern.is_absolute() else entry
+            matches = [p for p in anchor.glob(relative) if p.is_file()]
+            complaint = f"`{entry}` matches no file"
+        if not matches:
+            raise FileNotFoundError(f"{complaint}; check the path.")
+        found.update(dict.fromkeys(sorted(matches)))
+    return list(found)

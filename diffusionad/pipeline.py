@@ -1,0 +1,578 @@
+"""The pipeline: pictures in; anomaly map, score, verdict and the anomaly-free reconstruction out.
+
+DiffusionAD, inference: noise at two scales, one UNet call, norm guidance, segmentation, mean of the top
+pixels.
+"""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DModel
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+
+from diffusionad.calibration import Calibration
+from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of
+from diffusionad.image_io import ImageError, ImageSource, check_unit_range, read_image, resize
+from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
+from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
+from diffusionad.segmenter import AnomalySegmenter
+
+logger = logging.getLogger(__name__)
+
+ImageInput = ImageSource | Tensor
+
+OUTPUT_TYPES = ("pil", "np", "pt")
+
+# Settings that change what a picture scores: a calibration made with others says nothing about these.
+SCORE_SETTINGS = (
+    "t_fine",
+    "t_coarse",
+    "guidance_weight",
+    "num_inference_steps",
+    "num_noise_samples",
+    "top_fraction",
+    "antialias",
+    "input_range",
+    "roi",
+    "ignore_border",
+)
+
+
+@dataclass
+class DiffusionADOutput(BaseOutput):
+    """What the pipeline found in N pictures.
+
+    Attributes:
+        anomaly_map: list of N float32 [H_i,W_i] in [0, 1], at each picture's own size.
+        score: float64 [N] in [0, 1], mean of the largest pixels of the map at the model's size.
+        is_anomalous: bool [N], score above the threshold (and a region left, when `min_region_area` is set).
+        p_value: float64 [N] in (0, 1], probability that a normal picture scores this high; None without a
+            calibration that fits the settings of this call.
+        mask: list of N bool [H_i,W_i], map above the threshold, regions that are too small left out.
+        reconstruction: the anomaly-free pictures at the model's size S, by `output_type`: "pil" a list of N
+            RGB images, "np" float32 [N,S,S,3] in [0, 1], "pt" float32 [N,3,S,S] in [0, 1].
+        regions: for each picture its connected anomalous regions, highest peak first, in its own pixels.
+        threshold: the threshold that was applied to scores and maps, in [0, 1].
+        timings: seconds of the whole call by stage: "preprocess", "denoise", "segment", "score", "total".
+    """
+
+    anomaly_map: list[np.ndarray]
+    score: np.ndarray
+    is_anomalous: np.ndarray
+    p_value: np.ndarray | None
+    mask: list[np.ndarray]
+    reconstruction: list[Image.Image] | np.ndarray | Tensor
+    regions: list[list[Region]]
+    threshold: float
+    timings: dict[str, float]
+
+
+class DiffusionADPipeline(DiffusionPipeline):
+    """Norm-guided one-step denoising with a segmentation network (arXiv 2303.08730).
+
+    Both networks are put into evaluation mode. The settings below are saved with the weights.
+
+    Args:
+        unet: predicts the noise; sees pictures as pixel blocks when its `in_channels` is 3 p p.
+        scheduler: its alpha_bar and T are used; must predict noise ("epsilon").
+        segmenter: compares picture and reconstruction.
+        image_size: side S of the square that the networks see, pixels.
+        patch_size: p of the UNet; None reads it off the UNet.
+        resize_mode: "stretch" squeezes the whole picture into S x S.
+        antialias: average when shrinking; False resizes as OpenCV's INTER_LINEAR does.
+        input_range: what 0..1 is mapped to before the networks; the authors' own checkpoints use (0, 1).
+        t_fine: timestep of the little noise.
+        t_coarse: timestep of the lot of noise, above `t_fine`.
+        guidance_weight: w of the norm guidance.
+        num_inference_steps: 1 is the method; more is classical iterative denoising, for comparison.
+        num_noise_samples: independent noise draws whose maps and reconstructions are averaged.
+        top_fraction: share of the map's pixels whose mean is the score (paper: 50 of 256 x 256).
+        seed: of the noise; the noise belongs to the pixel position, so all pictures get the same.
+        category: what the model was trained on, free text.
+        threshold: scores and map pixels above are anomalous, in [0, 1].
+        calibration: `Calibration.to_dict()`, where the threshold comes from; None if it was set by hand.
+        roi: where to look, as `scoring.encode_roi` run lengths; None is everywhere.
+        min_region_area: smaller regions, in pixels of the inspected picture, are no anomaly.
+        ignore_border: width of the border that is not looked at, in pixels of the S x S map.
+
+    Raises:
+        ValueError: when the sizes, timesteps or settings do not fit together.
+    """
+
+    model_cpu_offload_seq = "unet->segmenter"
+
+    def __init__(
+        self,
+        unet: UNet2DModel,
+        scheduler: DDPMScheduler,
+        segmenter: AnomalySegmenter,
+        image_size: int = 256,
+        patch_size: int | None = None,
+        resize_mode: str = "stretch",
+        antialias: bool = True,
+        input_range: Sequence[float] = (-1.0, 1.0),
+        t_fine: int = 200,
+        t_coarse: int = 400,
+        guidance_weight: float = 1.0,
+        num_inference_steps: int = 1,
+        num_noise_samples: int = 1,
+        top_fraction: float = 50 / 256**2,
+        seed: int = 0,
+        category: str | None = None,
+        threshold: float = 0.5,
+        calibration: dict | None = None,
+        roi: dict | None = None,
+        min_region_area: int = 0,
+        ignore_border: int = 0,
+    ):
+        super().__init__()
+        self.register_modules(unet=unet, scheduler=scheduler, segmenter=segmenter)
+        self.register_to_config(
+            image_size=image_size,
+            patch_size=patch_size_of(unet, 3) if patch_size is None else patch_size,
+            resize_mode=resize_mode,
+            antialias=antialias,
+            input_range=list(input_range),
+            t_fine=t_fine,
+            t_coarse=t_coarse,
+            guidance_weight=guidance_weight,
+            num_inference_steps=num_inference_steps,
+            num_noise_samples=num_noise_samples,
+            top_fraction=top_fraction,
+            seed=seed,
+            category=category,
+            threshold=threshold,
+            calibration=calibration,
+            roi=roi,
+            min_region_area=min_region_area,
+            ignore_border=ignore_border,
+        )
+        self._check_components()
+        self._check_settings(dict(self.config))
+        unet.eval()
+        segmenter.eval()
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: ImageInput | Sequence[ImageInput],
+        *,
+        t_fine: int | None = None,
+        t_coarse: int | None = None,
+        guidance_weight: float | None = None,
+        threshold: float | None = None,
+        num_inference_steps: int | None = None,
+        num_noise_samples: int | None = None,
+        roi: ImageSource | None = None,
+        min_region_area: int | None = None,
+        ignore_border: int | None = None,
+        generator: torch.Generator | None = None,
+        batch_size: int = 8,
+        output_type: str = "pil",
+    ) -> DiffusionADOutput:
+        """Inspect pictures. Every setting left at None is the one saved with the model.
+
+        On a CPU the same picture gives the same bits alone, in any batch and in any order (one machine, dtype
+        and number of threads); on a GPU scores agree to rounding.
+
+        Args:
+            image: one or many of: path; PIL image; NumPy [H,W], [H,W,C] or [N,H,W,C], uint8 0..255 or float
+                0..1; tensor [C,H,W] or [N,C,H,W], float 0..1. Sizes and modes may be mixed in a list.
+            t_fine: timestep of the little noise, in [0, t_coarse).
+            t_coarse: timestep of the lot of noise, in (t_fine, T).
+            guidance_weight: w >= 0; 0 uses the fine scale alone.
+            threshold: in [0, 1], for scores and map pixels.
+            num_inference_steps: 1 is norm-guided one-step denoising. More, up to t_coarse: classical
+                ancestral DDPM from t_coarse, WITHOUT norm guidance, the segmenter unchanged: the paper's
+                comparison, slower.
+            num_noise_samples: noise draws to average.
+            roi: where to look, for all pictures: non-zero pixels of a mask of any size (it is stretched).
+            min_region_area: pixels of the inspected picture; smaller regions are no anomaly.
+            ignore_border: pixels of the S x S map.
+            generator: source of the noise in place of the saved seed; advanced by the call.
+            batch_size: pictures per network call on a GPU; changes speed and memory.
+            output_type: form of `reconstruction`: "pil", "np" or "pt".
+
+        Returns:
+            `DiffusionADOutput`.
+
+        Raises:
+            ValueError: an argument out of range or a picture that cannot be used; the message says which and
+                why.
+            FileNotFoundError: no such picture.
+            RuntimeError: the networks produced NaN, as float16 can.
+        """
+        # 0. Check everything that can be known before the first picture is read.
+        sources = _as_list(image)
+        overrides = {
+            "t_fine": t_fine,
+            "t_coarse": t_coarse,
+            "guidance_weight": guidance_weight,
+            "threshold": threshold,
+            "num_inference_steps": num_inference_steps,
+            "num_noise_samples": num_noise_samples,
+            "roi": None if roi is None else encode_roi(_read_roi(roi)),
+            "min_region_area": min_region_area,
+            "ignore_border": ignore_border,
+        }
+        settings = {**self.config, **{name: value for name, value in overrides.items() if value is not None}}
+        self.check_inputs(sources, settings, generator, batch_size, output_type)
+        inside = self._inside(settings)
+        noises = self._draw_noise(settings, generator)
+
+        started = time.perf_counter()
+        timings = dict.fromkeys(("preprocess", "denoise", "segment", "score"), 0.0)
+        maps, scores, masks, regions, reconstructions = [], [], [], [], []
+        # On a CPU the networks see one picture at a time: the kernels chosen for another batch size round
+        # differently, the same picture must get the same bits in any batch, and in fp32 batching does not pay
+        # there anyway.
+        step = 1 if self._execution_device.type == "cpu" else batch_size
+        batches = [sources[i : i + step] for i in range(0, len(sources), step)]
+        if len(sources) > batch_size:
+            batches = self.progress_bar(batches)
+        for batch in batches:
+            # 1. Pictures of any size and kind become one tensor of the model's size.
+            tick = time.perf_counter()
+            x_0, sizes = self._preprocess(batch, first=len(scores))  # [N,3,S,S] in input_range
+            tick = _lap(timings, "preprocess", tick)
+
+            # 2.-4. Noise at two scales, denoise in one step, guide; averaged over the noise draws.
+            x_0_hat, logit_map = torch.zeros_like(x_0), torch.zeros_like(x_0[:, :1])
+            for noise_fine, noise_coarse, state in noises:
+                x_0_hat_k = self._reconstruct(x_0, noise_fine, noise_coarse, state, settings)  # [N,3,S,S]
+                tick = _lap(timings, "denoise", tick)
+
+                # 5. The segmenter compares; fp32 from here on, so that a half-precision network moves no
+                # ranking.
+                dtype = self.segmenter.dtype
+                logits = self.segmenter(x_0.to(dtype), x_0_hat_k.to(dtype)).float()  # [N,1,S,S]
+                logit_map += torch.sigmoid(logits) / len(noises)
+                x_0_hat += x_0_hat_k / len(noises)
+                tick = _lap(timings, "segment", tick)
+            model_maps = logit_map[:, 0].cpu().numpy()  # [N,S,S] in [0,1]
+            if not np.isfinite(model_maps).all():
+                raise RuntimeError(
+                    f"The networks produced NaN in {self.dtype}; load them with dtype=torch.float32."
+                )
+
+            # 6. Score the model's map (camera resolution must not matter); mask and regions at each picture's
+            # size.
+            for model_map, size in zip(model_maps, sizes, strict=True):
+                scores.append(top_mean(model_map, settings["top_fraction"], inside))
+                full = resize(np.where(inside, model_map, np.float32(0)), size).clip(0, 1)
+                mask, found = find_regions(full, full > settings["threshold"], settings["min_region_area"])
+                maps.append(full)
+                masks.append(mask)
+                regions.append(found)
+            reconstructions.append(self._to_unit_range(x_0_hat).cpu())
+            _lap(timings, "score", tick)
+
+        # 7. Verdicts and the form of the pictures that the caller asked for.
+        score = np.array(scores, dtype=np.float64)  # [N]
+        is_anomalous = score > settings["threshold"]
+        if settings["min_region_area"]:
+            is_anomalous &= np.array([len(found) > 0 for found in regions])
+        timings["total"] = time.perf_counter() - started
+        return DiffusionADOutput(
+            anomaly_map=maps,
+            score=score,
+            is_anomalous=is_anomalous,
+            p_value=self._p_values(score, settings),
+            mask=masks,
+            reconstruction=_to_output_type(torch.cat(reconstructions), output_type),
+            regions=regions,
+            threshold=float(settings["threshold"]),
+            timings=timings,
+        )
+
+    def configure(
+        self, *, calibration: Calibration | None = None, roi: ImageSource | None = None, **settings: Any
+    ):
+        """Change saved settings; they apply to later calls and are written by `save_pretrained`.
+
+        Args:
+            calibration: sets the threshold, too.
+            roi: where to look, any mask that the call accepts.
+            settings: any other setting of the constructor, by name.
+
+        Returns:
+            The pipeline itself.
+
+        Raises:
+            ValueError: unknown setting or a value out of range; nothing is changed then.
+        """
+        unknown = sorted(set(settings) - set(self.settings()) - {"calibration", "roi"})
+        if unknown:
+            raise ValueError(
+                f"`{unknown[0]}` is no setting of the pipeline; use one of {sorted(self.settings())}."
+            )
+        if roi is not None:
+            settings["roi"] = encode_roi(_read_roi(roi))
+        changed = [k for k in SCORE_SETTINGS if k in settings and settings[k] != self.config[k]]
+        if calibration is not None:
+            settings = {"threshold": calibration.threshold, **settings, "calibration": calibration.to_dict()}
+        elif changed and self.config.calibration is not None:
+            logger.warning("%s changed: the stored calibration no longer applies; calibrate again.", changed)
+            settings["calibration"] = None
+        self._check_settings({**self.config, **settings})
+        self.register_to_config(**settings)
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """The saved settings by name, without the components."""
+        return {k: v for k, v in self.config.items() if k not in self.components and not k.startswith("_")}
+
+    def check_inputs(
+        self,
+        sources: list[ImageInput],
+        settings: dict[str, Any],
+        generator: torch.Generator | None,
+        batch_size: int,
+        output_type: str,
+    ) -> None:
+        """Raise a ValueError that names the argument, what it is and what it may be."""
+        self._check_settings(settings)
+        if not sources:
+            raise ValueError("`image` is empty; give at least one picture.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"`batch_size` is {batch_size!r}; give an integer of at least 1.")
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"`output_type` is {output_type!r}; use one of {', '.join(OUTPUT_TYPES)}.")
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise ValueError(
+                f"`generator` is a {type(generator).__name__}; give one torch.Generator or None."
+            )
+        for i, source in enumerate(sources):
+            if isinstance(source, Tensor):
+                _check_tensor(source, _name_of(i))
+
+    def _check_components(self) -> None:
+        if self.scheduler.config.prediction_type != "epsilon":
+            raise ValueError(
+                f"`scheduler` predicts {self.scheduler.config.prediction_type!r}; it must be 'epsilon'."
+            )
+        patch_size = patch_size_of(self.unet, 3)
+        if self.config.patch_size != patch_size:
+            raise ValueError(f"`patch_size` is {self.config.patch_size}, but `unet` works with {patch_size}.")
+        multiples = {
+            "unet": patch_size * 2 ** (len(self.unet.config.block_out_channels) - 1),
+            "segmenter": self.segmenter.size_multiple,
+        }
+        for name, multiple in multiples.items():
+            if self.config.image_size < 1 or self.config.image_size % multiple:
+                raise ValueError(
+                    f"`image_size` is {self.config.image_size}; `{name}` halves pictures down to blocks of "
+                    f"{multiple} pixels, so use a multiple of {multiple}."
+                )
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        t_max = self.scheduler.config.num_train_timesteps - 1
+        t_fine, t_coarse = settings["t_fine"], settings["t_coarse"]
+        for name, low, high in (
+            ("t_fine", 0, t_max),
+            ("t_coarse", 0, t_max),
+            ("num_inference_steps", 1, max(1, t_coarse)),
+            ("num_noise_samples", 1, 1024),
+            ("min_region_area", 0, 10**9),
+            ("ignore_border", 0, (settings["image_size"] - 1) // 2),
+        ):
+            value = settings[name]
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+                raise ValueError(f"`{name}` is {value!r}; give an integer in {low}..{high}.")
+        if t_fine >= t_coarse:
+            raise ValueError(
+                f"`t_fine` is {t_fine} and `t_coarse` {t_coarse}; `t_fine` must be the smaller one."
+            )
+        for name, low, high in (
+            ("guidance_weight", 0.0, math.inf),
+            ("threshold", 0.0, 1.0),
+            ("top_fraction", 0.0, 1.0),
+        ):
+            value = settings[name]
+            is_number = isinstance(value, int | float | np.number) and math.isfinite(value)
+            if not is_number or not low <= value <= high:
+                raise ValueError(f"`{name}` is {value!r}; give a number in {low:g}..{high:g}.")
+        if settings["resize_mode"] != "stretch":
+            raise ValueError(f'`resize_mode` is {settings["resize_mode"]!r}; use "stretch".')
+
+    def _preprocess(self, batch: list[ImageInput], first: int) -> tuple[Tensor, list[tuple[int, int]]]:
+        size = (self.config.image_size, self.config.image_size)
+        arrays, sizes = [], []
+        for i, source in enumerate(batch):
+            if isinstance(source, Tensor):
+                array = source.detach().float().cpu().permute(1, 2, 0).numpy()  # [C,H,W] -> [H,W,C]
+            else:
+                array = source
+            array = read_image(array, _name_of(first + i))  # [H,W,3] in [0,1]
+            sizes.append(array.shape[:2])
+            arrays.append(resize(array, size, self.config.antialias))
+        x_0 = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()  # [N,3,S,S]
+        low, high = self.config.input_range
+        return (low + (high - low) * x_0).to(self._execution_device), sizes
+
+    def _draw_noise(self, settings: dict[str, Any], generator: torch.Generator | None) -> list[tuple]:
+        """For each draw: noise of both scales, [1,3,S,S], alike for all pictures, and the state for more."""
+        generator = generator or torch.Generator().manual_seed(settings["seed"])
+        shape = (1, 3, self.config.image_size, self.config.image_size)
+        noises = []
+        for _ in range(settings["num_noise_samples"]):
+            noise = [
+                torch.randn(shape, generator=generator, device=generator.device).to(self._execution_device)
+                for _scale in ("fine", "coarse")
+            ]
+            noises.append((*noise, generator.clone_state()))
+        return noises
+
+    def _reconstruct(
+        self,
+        x_0: Tensor,
+        noise_fine: Tensor,
+        noise_coarse: Tensor,
+        state: torch.Generator,
+        settings: dict[str, Any],
+    ) -> Tensor:
+        if settings["num_inference_steps"] > 1:
+            return iterative_denoising(
+                self.unet,
+                self.scheduler,
+                x_0,
+                noise_coarse,
+                settings["t_coarse"],
+                settings["num_inference_steps"],
+                [state.clone_state() for _ in range(len(x_0))],
+            )
+        return norm_guided_one_step(
+            self.unet,
+            self.scheduler,
+            x_0,
+            noise_fine,
+            noise_coarse,
+            settings["t_fine"],
+            settings["t_coarse"],
+            settings["guidance_weight"],
+        ).x_0_hat
+
+    def _to_unit_range(self, x: Tensor) -> Tensor:
+        low, high = self.config.input_range
+        return ((x.float() - low) / (high - low)).clamp(0, 1)
+
+    def _inside(self, settings: dict[str, Any]) -> np.ndarray:
+        """[S,S] bool: where the map counts."""
+        size = self.config.image_size
+        inside = border_mask(size, settings["ignore_border"])
+        if settings["roi"] is not None:
+            # Any part of a pixel inside the region keeps the pixel.
+            inside &= resize(decode_roi(settings["roi"]).astype(np.float32), (size, size)) > 0
+        if not inside.any():
+            raise ValueError("`roi` leaves no pixel to look at; mark with non-zero pixels where to look.")
+        return inside
+
+    def _p_values(self, score: np.ndarray, settings: dict[str, Any]) -> np.ndarray | None:
+        calibrated_alike = all(settings[name] == self.config[name] for name in SCORE_SETTINGS)
+        if self.config.calibration is None or not calibrated_alike:
+            return None
+        return Calibration.from_dict(self.config.calibration).p_values(score)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *,
+        dtype: torch.dtype = torch.float32,
+        variant: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike | None = None,
+        local_files_only: bool = False,
+        **settings: Any,
+    ) -> "DiffusionADPipeline":
+        """Load a saved pipeline; only JSON and safetensors are read, no code is run.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or the id of a repository on the Hub ("org/name").
+            dtype: of both networks.
+            variant: "fp16" loads `diffusion_pytorch_model.fp16.safetensors`.
+            revision: branch, tag or commit on the Hub.
+            token: for private repositories; None uses the one that is logged in.
+            cache_dir: where downloads are kept.
+            local_files_only: use what is in the cache and never the network.
+            settings: saved settings to override, such as `threshold=0.4`.
+
+        Returns:
+            The pipeline on the CPU.
+
+        Raises:
+            FileNotFoundError: a file is missing; the message says which.
+            ValueError: another kind of model, damaged files or an unknown setting.
+        """
+        folder = find_folder(
+            pretrained_model_name_or_path, variant, revision, token, cache_dir, local_files_only
+        )
+        index = read_index(folder, cls.__name__)
+        parts = {name: load_component(folder, name, index.get(name), dtype, variant) for name in COMPONENTS}
+        saved = {k: v for k, v in index.items() if k not in COMPONENTS and not k.startswith("_")}
+        unknown = sorted(set(saved) - set(cls._get_init_keys(cls)))
+        if unknown:
+            raise ValueError(
+                f"`{folder}/model_index.json` has {unknown}, unknown to this version; upgrade diffusionad."
+            )
+        pipeline = cls(**parts, **saved)
+        return pipeline.configure(**settings) if settings else pipeline
+
+
+def _as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
+    if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
+        return list(image)
+    if isinstance(image, list | tuple):
+        return list(image)
+    return [image]
+
+
+def _name_of(index: int) -> str:
+    return f"`image[{index}]`"
+
+
+def _check_tensor(tensor: Tensor, name: str) -> None:
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
+        raise ImageError(
+            f"{name} is a tensor of shape {tuple(tensor.shape)}; give [C,H,W] with C = 1, 3 or 4."
+        )
+    if not tensor.is_floating_point():
+        low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
+        raise ImageError(
+            f"{name} is a tensor of {tensor.dtype} with values {low}..{high}; give floats in 0..1."
+        )
+    check_unit_range(tensor.detach().float().cpu().numpy(), name)
+
+
+def _read_roi(roi: ImageSource) -> np.ndarray:
+    """[H,W] bool from any mask picture or array; non-zero is inside."""
+    if isinstance(roi, np.ndarray) and roi.dtype.kind in "bi":
+        roi = (roi != 0).astype(np.uint8)
+    elif isinstance(roi, Tensor):
+        roi = (roi.squeeze() != 0).cpu().numpy().astype(np.uint8)
+    return read_image(roi, "`roi`").max(axis=2) > 0
+
+
+def _to_output_type(reconstruction: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
+    if output_type == "pt":
+        return reconstruction  # [N,3,S,S]
+    array = reconstruction.permute(0, 2, 3, 1).numpy()  # [N,S,S,3]
+    if output_type == "np":
+        return array
+    return [Image.fromarray((picture * 255).round().astype(np.uint8)) for picture in array]
+
+
+def _lap(timings: dict[str, float], stage: str, since: float) -> float:
+    now = time.perf_counter()
+    timings[stage] += now - since
+    return now

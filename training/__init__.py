@@ -1,0 +1,1 @@
+"""Training, evaluation and benchmarks: run from a clone, never installed."""
