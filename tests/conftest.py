@@ -1,0 +1,71 @@
+"""One tiny pipeline of real components for all tests: 64 x 64 pixels, seeded, calibrated on noise."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+
+from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
+
+
+def build_tiny_pipeline(seed: int = 0) -> DiffusionADPipeline:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        unet = UNet2DModel(
+            sample_size=32,  # 64 pixels in blocks of 2 x 2
+            in_channels=12,
+            out_channels=12,
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            norm_num_groups=8,
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+        )
+        segmenter = AnomalySegmenter(block_out_channels=(16, 32, 48))
+    # Untrained logits hardly leave 0; spread, they give maps on both sides of any threshold.
+    with torch.no_grad():
+        segmenter.conv_out.weight *= 4
+    return DiffusionADPipeline(unet, DDPMScheduler(), segmenter, image_size=64, category="noise")
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline() -> DiffusionADPipeline:
+    """Shared by all tests: a test that changes settings takes `fresh_pipeline`."""
+    pipeline = build_tiny_pipeline()
+    pictures = np.random.default_rng(0).random((40, 64, 64, 3), dtype=np.float32)
+    return pipeline.configure(calibration=calibrate(pipeline(pictures, batch_size=40).score))
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tiny_pipeline: DiffusionADPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_pipeline`, saved; shared by all tests: copy it before changing a file."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    tiny_pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def fresh_pipeline(tiny_model_folder: Path) -> DiffusionADPipeline:
+    """A copy of `tiny_pipeline` that the test may change."""
+    return DiffusionADPipeline.from_pretrained(tiny_model_folder)
+
+
+@pytest.fixture(scope="session")
+def make_pictures() -> Callable[..., list[np.ndarray]]:
+    """Function (n, side, seed) -> n smooth pictures with some noise, [side,side,3] uint8."""
+
+    def make(n: int, side: int = 64, seed: int = 0) -> list[np.ndarray]:
+        generator = np.random.default_rng(seed)
+        y, x = np.mgrid[0:side, 0:side] / side
+        pictures = []
+        for _ in range(n):
+            a, b, c = generator.uniform(2, 9, 3)
+            wave = 0.5 + 0.3 * np.stack([np.sin(a * x + b * y), np.cos(b * x), np.sin(c * y)], axis=2)
+            noisy = wave + generator.normal(0, 0.05, wave.shape)
+            pictures.append((noisy.clip(0, 1) * 255).round().astype(np.uint8))
+        return pictures
+
+    return make

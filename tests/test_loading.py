@@ -1,0 +1,237 @@
+"""A saved pipeline: the same bits in a fresh process, and one clear sentence for everything that is wrong."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from diffusionad import DiffusionADPipeline
+
+SCORE_IN_A_FRESH_PROCESS = """
+import sys, numpy, torch
+from diffusionad import DiffusionADPipeline
+torch.set_num_threads(int(sys.argv[4]))
+output = DiffusionADPipeline.from_pretrained(sys.argv[1])(numpy.load(sys.argv[2]), output_type="np")
+numpy.savez(sys.argv[3], score=output.score, p_value=output.p_value, map=output.anomaly_map[0],
+            reconstruction=output.reconstruction)
+"""
+
+
+@pytest.fixture
+def folder(tiny_model_folder, tmp_path) -> Path:
+    """A copy of the saved pipeline to damage."""
+    return Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
+
+
+def edit_json(path: Path, **values) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_fresh_process_gives_the_same_bits(tiny_pipeline, tiny_model_folder, make_pictures, tmp_path):
+    pictures = np.stack(make_pictures(3, side=70))
+    np.save(tmp_path / "pictures.npy", pictures)
+    arguments = [tiny_model_folder, tmp_path / "pictures.npy", tmp_path / "out.npz", torch.get_num_threads()]
+    subprocess.run([sys.executable, "-c", SCORE_IN_A_FRESH_PROCESS, *map(str, arguments)], check=True)
+    expected = tiny_pipeline(pictures, output_type="np")
+    found = np.load(tmp_path / "out.npz")
+    np.testing.assert_array_equal(found["score"], expected.score)
+    np.testing.assert_array_equal(found["p_value"], expected.p_value)
+    np.testing.assert_array_equal(found["map"], expected.anomaly_map[0])
+    np.testing.assert_array_equal(found["reconstruction"], expected.reconstruction)
+
+
+def test_the_folder_holds_json_and_safetensors_only(tiny_model_folder):
+    files = {str(p.relative_to(tiny_model_folder)) for p in tiny_model_folder.rglob("*") if p.is_file()}
+    assert files == {
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "segmenter/config.json",
+        "segmenter/diffusion_pytorch_model.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    }
+
+
+def test_the_index_names_the_components_and_all_settings(tiny_pipeline, tiny_model_folder):
+    index = json.loads((tiny_model_folder / "model_index.json").read_text())
+    assert index["_class_name"] == "DiffusionADPipeline"
+    assert index["segmenter"] == ["diffusionad", "AnomalySegmenter"]
+    assert index["unet"] == ["diffusers", "UNet2DModel"]
+    assert index["scheduler"] == ["diffusers", "DDPMScheduler"]
+    for name, value in tiny_pipeline.settings().items():
+        assert index[name] == value
+
+
+def test_what_is_saved_again_is_the_same_and_names_no_folder(fresh_pipeline, tiny_model_folder, tmp_path):
+    fresh_pipeline.save_pretrained(tmp_path)
+    for path in sorted(p for p in tiny_model_folder.rglob("*") if p.is_file()):
+        again = tmp_path / path.relative_to(tiny_model_folder)
+        if path.suffix == ".json":
+            assert str(tiny_model_folder.parent) not in again.read_text(), again.name
+        else:
+            assert again.read_bytes() == path.read_bytes()
+
+
+def test_loading_takes_settings_and_dtype(tiny_model_folder):
+    pipeline = DiffusionADPipeline.from_pretrained(
+        str(tiny_model_folder), dtype=torch.bfloat16, threshold=0.25
+    )
+    assert pipeline.dtype == torch.bfloat16
+    assert pipeline.config.threshold == 0.25
+    assert not pipeline.unet.training and not pipeline.segmenter.training
+
+
+def test_loading_says_nothing(tiny_model_folder, caplog, capfd):
+    with caplog.at_level(logging.WARNING):
+        DiffusionADPipeline.from_pretrained(tiny_model_folder)
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_half_precision_variant_is_saved_and_loaded(
+    tiny_pipeline, tiny_model_folder, make_pictures, tmp_path
+):
+    half = DiffusionADPipeline.from_pretrained(tiny_model_folder, dtype=torch.float16)
+    half.save_pretrained(tmp_path, variant="fp16")
+    assert (tmp_path / "segmenter" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    loaded = DiffusionADPipeline.from_pretrained(tmp_path, variant="fp16", dtype=torch.float32)
+    assert loaded.dtype == torch.float32
+    scores = loaded(make_pictures(3)).score
+    np.testing.assert_allclose(scores, tiny_pipeline(make_pictures(3)).score, atol=2e-3)
+    with pytest.raises(FileNotFoundError, match=r"unet.diffusion_pytorch_model\.safetensors` is missing"):
+        DiffusionADPipeline.from_pretrained(tmp_path)
+    with pytest.raises(
+        FileNotFoundError, match=r"unet.diffusion_pytorch_model\.fp16\.safetensors` is missing"
+    ):
+        DiffusionADPipeline.from_pretrained(tiny_model_folder, variant="fp16")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "segmenter/config.json",
+        "segmenter/diffusion_pytorch_model.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ],
+)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name}` is missing; ") as caught:
+        DiffusionADPipeline.from_pretrained(folder)
+    assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model_index.json", "scheduler/scheduler_config.json", "segmenter/config.json", "unet/config.json"],
+)
+@pytest.mark.parametrize("content", [b'{"half": ', b"", b"\xff\xfe\x00", b"[1, 2]"], ids=repr)
+def test_bad_json_is_named(folder, name, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name.partition('/')[0]}"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["unet", "segmenter"])
+@pytest.mark.parametrize("keep", [0, 5, 300, 0.5, -1])
+def test_truncated_weights_are_named(folder, name, keep):
+    path = folder / name / "diffusion_pytorch_model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(
+        ValueError, match=rf"{name}/diffusion_pytorch_model\.safetensors` cannot be loaded .*copy"
+    ):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+def test_missing_weights_are_counted_and_named(folder):
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "segmenter" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    del weights["conv_out.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"segmenter.*lacks 1 weights, such as conv_out\.weight"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+def test_weights_of_another_width_are_refused(folder):
+    edit_json(folder / "segmenter" / "config.json", block_out_channels=[16, 32, 64])
+    with pytest.raises(ValueError, match=r"segmenter/.*cannot be loaded"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+def test_another_kind_of_model_is_named(folder):
+    edit_json(folder / "model_index.json", _class_name="StableDiffusionPipeline")
+    with pytest.raises(ValueError, match=r"describes a 'StableDiffusionPipeline', not a DiffusionADPipeline"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("segmenter", ["os", "system"]),
+        ("segmenter", ["training.models", "AnomalySegmenter"]),
+        ("unet", ["diffusers", "UNet2DConditionModel"]),
+        ("scheduler", ["diffusers", "DDIMScheduler"]),
+        ("unet", [None, None]),
+        ("unet", None),
+    ],
+)
+def test_a_component_of_another_class_is_never_imported(folder, name, entry):
+    edit_json(folder / "model_index.json", **{name: entry})
+    with pytest.raises(
+        ValueError, match=rf"as `{name}`; only \['diffusionad'|as `{name}`; only \['diffusers'"
+    ):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+def test_a_setting_of_a_newer_version_is_named(folder):
+    edit_json(folder / "model_index.json", hypothesis=3)
+    with pytest.raises(ValueError, match=r"model_index\.json` has \['hypothesis'\], unknown .*upgrade"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"t_fine": "many"},
+        {"threshold": None},
+        {"image_size": "64"},
+        {"input_range": 5},
+        {"input_range": [1, 1]},
+        {"calibration": {"threshold": 0.5}},
+        {"roi": {"size": [64, 64]}},
+        {"roi": {"size": [64, 64], "counts": [7]}},
+    ],
+    ids=str,
+)
+def test_a_saved_setting_that_makes_no_sense_is_named(folder, settings):
+    edit_json(folder / "model_index.json", **settings)
+    with pytest.raises(ValueError, match=f"`{next(iter(settings))}`"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+def test_an_unknown_argument_is_named(tiny_model_folder):
+    with pytest.raises(ValueError, match=r"`treshold` is no setting of the pipeline; use one of"):
+        DiffusionADPipeline.from_pretrained(tiny_model_folder, treshold=0.5)
+
+
+@pytest.mark.parametrize("name", ["/absent/model", "./absent", "absent", "a/b/c"])
+def test_what_is_neither_folder_nor_repository_is_named(name):
+    with pytest.raises(FileNotFoundError, match=rf"`{name}` is neither a folder nor .*org/name"):
+        DiffusionADPipeline.from_pretrained(name)
+
+
+def test_a_repository_that_is_not_in_the_cache_is_not_found_without_the_network(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        DiffusionADPipeline.from_pretrained("nobody/nothing", cache_dir=tmp_path, local_files_only=True)

@@ -1,0 +1,233 @@
+"""Families of synthetic defects beyond the paper: scratches, shading, dots, chips, displaced patches.
+
+The paper pastes textures within Perlin islands; real defects are often thin, small, soft, or of the
+picture's own texture. Every family takes the picture (float32 [H,W,3] in [0, 1]), the region where a
+defect may lie (bool [H,W], not empty), a contrast (the largest change it aims at, in [0, 1]) and a
+generator. It returns the damaged picture and its mask (bool [H,W]), or None where it finds no place or
+would not be seen: then draw again.
+
+Unless a docstring says otherwise, the mask holds exactly the pixels that changed by `VISIBLE` or more in
+some channel, and all others are returned unchanged. Lengths are given for 256 pixels and grow with the
+picture.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from training.perlin import perlin_noise
+
+# Two of 255 grey levels: a JPEG loses as much, and nobody would label it.
+VISIBLE = 2 / 255
+
+Defect = tuple[np.ndarray, np.ndarray] | None
+
+
+def visible_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Where a channel changed by `VISIBLE` or more, bool [H,W]."""
+    return _largest(after - before) >= VISIBLE
+
+
+def _largest(change: np.ndarray) -> np.ndarray:
+    """The largest absolute change of the three channels, [H,W]; quicker than `max` over the last axis."""
+    change = np.abs(change)
+    return np.maximum(np.maximum(change[..., 0], change[..., 1]), change[..., 2])
+
+
+def _add(image: np.ndarray, delta: np.ndarray, region: np.ndarray) -> Defect:
+    """image + delta ([H,W] or [H,W,3]) within the region where it is seen; None when it is seen nowhere."""
+    after = np.clip(image + (delta if delta.ndim == 3 else delta[..., None]), 0, 1)
+    mask = visible_change(image, after) & region
+    return (np.where(mask[..., None], after, image), mask) if mask.any() else None
+
+
+def _random_point(region: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+    """A random pixel (y, x) of the region."""
+    inside = np.flatnonzero(region)
+    y, x = divmod(int(inside[rng.integers(inside.size)]), region.shape[1])
+    return y, x
+
+
+def _window(y: int, x: int, reach: int) -> tuple[slice, slice]:
+    """The square within `reach` of a pixel; beyond the right and lower end of the picture numpy cuts it."""
+    return slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
+
+
+def _sign(rng: np.random.Generator) -> float:
+    """Light or dark."""
+    return 1.0 if rng.random() < 0.5 else -1.0
+
+
+def _noise(image: np.ndarray) -> float:
+    """The standard deviation of the picture's grain: a thin line or a dot weaker than this is not seen."""
+    return float(np.median(np.abs(np.diff(image[::8, :, 1], axis=1)))) / 0.954
+
+
+def _curve(
+    start: np.ndarray, angle: float, length: float, step: float, is_crack: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """Points (x, y) [P,2] of a walk: a crack jumps from side to side at each step, a scratch bends slowly."""
+    count = max(2, round(length / step))
+    drift = np.cumsum(rng.normal(0, 0.5 / math.sqrt(count), count)) + np.linspace(
+        0, rng.normal(0, 0.7), count
+    )
+    direction = angle + drift + rng.normal(0, 0.6 if is_crack else 0.02, count)
+    steps = step * np.stack([np.cos(direction), np.sin(direction)], axis=1)
+    return start + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+
+
+def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
+    """A thin light or dark line, 1 to 3 pixels wide: a smooth scratch, or a jagged crack with branches.
+
+    It is drawn four times larger and averaged down; its strength varies along its way, and may break it.
+    """
+    oversampling = 4
+    height, width = region.shape
+    unit = min(region.shape) / 256
+    step = max(1.0, 4 * unit)
+    thickness = max(1.0, rng.uniform(1, 3) * unit)
+    is_crack = rng.random() < 0.5
+    length, angle = unit * 2 ** rng.uniform(4, 7.8), rng.uniform(0, 2 * math.pi)
+    y, x = _random_point(region, rng)
+    start = np.array([x, y]) - length / 2 * np.array([math.cos(angle), math.sin(angle)])
+    trunk = _curve(start, angle, length, step, is_crack, rng)
+    lines = [(trunk, thickness)]
+    for _ in range(rng.integers(0, 4) if is_crack else 0):
+        fork = trunk[rng.integers(len(trunk))]
+        branch_angle = angle + _sign(rng) * rng.uniform(0.4, 1.2)
+        branch = _curve(fork, branch_angle, length * rng.uniform(0.15, 0.5), step, is_crack, rng)
+        lines.append((branch, max(1.0, 0.6 * thickness)))
+
+    canvas = Image.new("L", (width * oversampling, height * oversampling))
+    drawing = ImageDraw.Draw(canvas)
+    for points, line_width in lines:
+        corners = (points * oversampling).ravel().tolist()
+        drawing.line(corners, 255, round(line_width * oversampling), joint="curve")
+    coverage = np.asarray(canvas.reduce(oversampling), np.float32) / 255  # [H,W]
+    strength = np.clip(0.8 + perlin_noise(height, width, 6, 6, rng), 0, 1)
+    return _add(image, np.float32(_sign(rng) * max(contrast, _noise(image))) * coverage * strength, region)
+
+
+def shading(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
+    """A soft light or dark cloud without an edge.
+
+    The mask is where the change is visible and at least a third of its peak. The fading rim outside the mask
+    stays in the picture, for cutting it off would draw the very edge that this family is to lack.
+    """
+    height, width = region.shape
+    centre_y, centre_x = _random_point(region, rng)
+    angle = rng.uniform(0, math.pi)
+    radius_u, radius_v = min(height, width) * 2 ** rng.uniform(-4.5, -2, 2)
+    y = np.arange(height, dtype=np.float32)[:, None] - np.float32(centre_y)
+    x = np.arange(width, dtype=np.float32) - np.float32(centre_x)
+    u = np.float32(math.cos(angle) / radius_u) * x + np.float32(math.sin(angle) / radius_u) * y
+    v = np.float32(math.cos(angle) / radius_v) * y - np.float32(math.sin(angle) / radius_v) * x
+    outline = 1 + np.float32(0.6) * perlin_noise(height, width, 4, 4, rng)
+    cloud = np.exp((u * u + v * v) * outline * np.float32(-0.5))
+    after = np.clip(image + (np.float32(_sign(rng) * contrast) * cloud * region)[..., None], 0, 1)
+    mask = visible_change(image, after) & (cloud >= 1 / 3) & region
+    return (after, mask) if mask.any() else None
+
+
+def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
+    """1 to 12 small elliptic dots, 1 to 7 pixels in radius: flat, soft, or pits lit from one side."""
+    profile = ("flat", "soft", "pit")[rng.integers(3)]
+    light = rng.uniform(0, 2 * math.pi)
+    shape = np.zeros(region.shape, np.float32)
+    for _ in range(rng.integers(1, 13) if rng.random() < 0.5 else 1):
+        centre_y, centre_x = _random_point(region, rng)
+        radius = max(1.0, min(region.shape) / 256 * 2 ** rng.uniform(0.3, 2.8))
+        ratio, angle = rng.uniform(0.6, 1), rng.uniform(0, math.pi)
+        window = _window(centre_y, centre_x, math.ceil(radius / ratio) + 1)
+        rows, columns = shape[window].shape
+        y = np.arange(rows)[:, None] + (window[0].start - centre_y)
+        x = np.arange(columns) + (window[1].start - centre_x)
+        u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+        distance = np.hypot(u * ratio, v / ratio)
+        dot = np.clip(radius - distance + 0.5, 0, 1)  # an edge one pixel soft
+        if profile == "soft":
+            dot = np.exp(-2 * (distance / radius) ** 2)
+        elif profile == "pit":
+            dot = dot * (0.6 + 0.4 * np.clip((x * math.cos(light) + y * math.sin(light)) / radius, -1, 1))
+        shape[window] = np.maximum(shape[window], dot)
+    return _add(image, np.float32(_sign(rng) * max(contrast, _noise(image))) * shape, region)
+
+
+def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
+    """A piece broken out of the object's border: the nearest background is continued into the object.
+
+    Where object and background differ by more than `contrast`, they are mixed until they differ by that.
+    Declines where the region is the whole picture, for it has no border then.
+    """
+    if region.all():
+        return None
+    border = region & ~ndimage.binary_erosion(region, border_value=1)
+    centre_y, centre_x = _random_point(border, rng)
+    radius = max(2.0, min(region.shape) * 2 ** rng.uniform(-5.5, -3))
+    window = _window(centre_y, centre_x, math.ceil(1.5 * radius))
+    local, old = region[window], image[window]
+    y = np.arange(local.shape[0])[:, None] + (window[0].start - centre_y)
+    x = np.arange(local.shape[1]) + (window[1].start - centre_x)
+    distance = np.hypot(y, x) / radius
+    bite = local & (distance < 1 + 0.5 * perlin_noise(*local.shape, 3, 3, rng))
+    nearest = ndimage.distance_transform_edt(local, return_distances=False, return_indices=True)
+    # Averaged over 3 x 3 pixels, or single background pixels would be drawn out into streaks.
+    background = ndimage.uniform_filter(np.where(local[..., None], 0, old), (3, 3, 0))
+    weight = ndimage.uniform_filter((~local).astype(np.float32), 3)[..., None]
+    fill = (background / np.maximum(weight, 1e-6))[tuple(nearest)]
+    delta = np.zeros_like(image)
+    delta[window] = np.where(bite[..., None], fill - old, 0)
+    typical = float(np.median(_largest(delta[window])[bite]))
+    return _add(image, delta * np.float32(min(1.0, contrast / max(typical, 1e-6))), region)
+
+
+def patch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
+    """A piece of the picture laid over another place, turned and mirrored, with a feathered edge.
+
+    In the spirit of NSA, but without its Poisson blending: the piece is moved towards the mean of the place
+    it covers by a random share, and its border fades out. Two places of one texture differ in every pixel
+    and yet look alike; so `contrast` and the mask (a third of the peak or more) follow the change averaged
+    over a small neighbourhood, and where that peaks below 6 grey levels this family declines.
+    """
+    height, width = region.shape
+    side_y, side_x = (max(4, int(min(height, width) * 2 ** rng.uniform(-4, -1.8))) for _ in range(2))
+    piece = _cut(image, side_y, side_x, region, rng)
+    centre_y, centre_x = _random_point(region, rng)
+    top = min(max(0, centre_y - side_y // 2), height - side_y)
+    left = min(max(0, centre_x - side_x // 2), width - side_x)
+    window = (slice(top, top + side_y), slice(left, left + side_x))
+    old = image[window]
+    piece = piece + np.float32(rng.uniform(0, 1)) * (old.mean(axis=(0, 1)) - piece.mean(axis=(0, 1)))
+
+    y, x = np.abs(np.linspace(-1, 1, side_y))[:, None], np.abs(np.linspace(-1, 1, side_x))
+    roundness = rng.uniform(2, 8)  # from an ellipse to nearly a box
+    depth = 1 - (y**roundness + x**roundness) ** (1 / roundness)
+    feather = np.clip(depth / rng.uniform(0.1, 0.5), 0, 1).astype(np.float32) * region[window]
+    delta = (piece - old) * feather[..., None]
+    near, around = (2 * round(radius * min(height, width) / 256) + 1 for radius in (1, 4))
+    change = ndimage.uniform_filter(_largest(ndimage.uniform_filter(delta, (near, near, 0))), around)
+    peak = float(np.percentile(change, 90))
+    weakening = np.float32(min(1.0, contrast / max(peak, 1e-6)))
+    if weakening * peak < 6 / 255:
+        return None
+    mask = np.zeros_like(region)
+    mask[window] = (feather > 0) & (change > peak / 3)
+    after = np.clip(old + weakening * delta, 0, 1)
+    damaged = image.copy()
+    damaged[window] = np.where(mask[window][..., None], after, old)
+    return damaged, mask
+
+
+def _cut(
+    image: np.ndarray, rows: int, columns: int, region: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """A piece [rows,columns,3] of the picture around a point of the region, turned and mirrored at random."""
+    turns = int(rng.integers(4))
+    from_y, from_x = (columns, rows) if turns % 2 else (rows, columns)
+    y, x = _random_point(region, rng)
+    top = min(max(0, y - from_y // 2), image.shape[0] - from_y)
+    left = min(max(0, x - from_x // 2), image.shape[1] - from_x)
+    piece = np.rot90(image[top : top + from_y, left : left + from_x], turns)
+    return piece[:, ::-1] if rng.random() < 0.5 else piece

@@ -1,0 +1,111 @@
+"""Training samples: a normal picture, perhaps with a synthetic defect, and the noise it will meet.
+
+Every random draw of a sample comes from (seed, epoch, index of the picture): resuming a run, the number of
+workers and of processes change nothing.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from diffusionad.image_io import read_image, resize
+from training.config import DiffusionConfig, TrainConfig
+from training.foreground import foreground_source
+from training.synthesis import synthesize
+from training.textures import TextureBank
+
+
+class SampleStream(Sampler[tuple[int, int]]):
+    """Endless (epoch, index) pairs, shuffled in each epoch by (seed, epoch), from sample `start` on.
+
+    Args:
+        length: number of pictures.
+        seed: of the shuffles.
+        start: number of samples already used by all processes.
+        rank: of this process.
+        world: number of processes; each takes every `world`-th sample.
+    """
+
+    def __init__(self, length: int, seed: int, start: int = 0, rank: int = 0, world: int = 1):
+        self.length, self.seed, self.start, self.rank, self.world = length, seed, start, rank, world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        position = self.start + self.rank
+        for epoch in itertools.count(position // self.length):
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.length)
+            while position < (epoch + 1) * self.length:
+                yield epoch, int(order[position % self.length])
+                position += self.world
+
+
+class SyntheticAnomalies(Dataset):
+    """Normal pictures to training samples.
+
+    Args:
+        paths: files of normal pictures.
+        config: of the run.
+        seed: of all draws.
+        probability: of a defect, in place of the config's.
+    """
+
+    def __init__(self, paths: list[Path], config: TrainConfig, seed: int, probability: float | None = None):
+        self.paths, self.config, self.seed = paths, config, seed
+        self.synthesis = config.synthesis
+        if probability is not None:
+            self.synthesis = dataclasses.replace(config.synthesis, probability=probability)
+        self.textures: TextureBank | None = None
+        is_texture = config.synthesis.kind == "texture"
+        self._find_foreground = foreground_source("none" if is_texture else config.data.foreground)
+        self._cache: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
+        """Sample `index` of `epoch`: x_0, mask, label, t and noise of both scales."""
+        epoch, index = key
+        rng = np.random.default_rng([self.seed, epoch, index, 1])
+        image, foreground = self._picture(index)
+        if self.textures is None:
+            folder = self.config.data.texture_folder
+            self.textures = TextureBank(Path(folder) if folder else None, self.config.data.image_size)
+        sample = synthesize(image, rng, self.synthesis, self.textures, foreground)
+        x_0 = torch.from_numpy(sample.image).permute(2, 0, 1) * 2 - 1  # [3,S,S] in [-1,1]
+        return {
+            "x_0": x_0,
+            "mask": torch.from_numpy(sample.mask)[None],  # [1,S,S]
+            "label": torch.tensor(sample.label, dtype=torch.int64),
+            **draw_diffusion(x_0.shape, rng, self.config.diffusion),
+        }
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def picture(self, index: int) -> np.ndarray:
+        """The normal picture itself, float32 [S,S,3] in [0, 1]."""
+        return self._picture(index)[0]
+
+    def _picture(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        if index not in self._cache:
+            size = self.config.data.image_size
+            path = self.paths[index]
+            image = resize(read_image(path), (size, size), self.config.data.antialias)
+            foreground = self._find_foreground(image, path)
+            # Kept as bytes: a thousand pictures of 256 x 256 take 200 MB.
+            self._cache[index] = ((image * 255).round().astype(np.uint8), foreground)
+        image, foreground = self._cache[index]
+        return image.astype(np.float32) / 255, foreground
+
+
+def draw_diffusion(shape: torch.Size, rng: np.random.Generator, config: DiffusionConfig) -> dict[str, Tensor]:
+    """Timesteps t ~ U[range) and independent standard normal noise for both scales; each noise is [C,S,S]."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    return {
+        "t_fine": torch.tensor(int(rng.integers(*config.train_t_fine))),
+        "t_coarse": torch.tensor(int(rng.integers(*config.train_t_coarse))),
+        "noise_fine": torch.randn(shape, generator=generator),
+        "noise_coarse": torch.randn(shape, generator=generator),
+    }

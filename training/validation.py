@@ -1,0 +1,57 @@
+"""What chooses the checkpoint: held-out normal pictures, as they are and with held-out synthetic defects.
+
+The test split is never looked at. The criterion is the mean of image AP and pixel AP.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from diffusionad import DiffusionADPipeline
+from training.config import TrainConfig
+from training.metrics import PixelMetrics, image_metrics
+from training.sampling import SyntheticAnomalies
+
+MAX_PICTURES = 24  # each is seen twice; more would take minutes from a short training on a CPU
+SEED_OFFSET = 10_000  # other defects than training has pasted
+
+
+class Validation:
+    """A fixed set of samples; pictures are used several times with other defects when there are few.
+
+    Args:
+        paths: files of normal pictures that are not trained on.
+        config: of the run.
+    """
+
+    def __init__(self, paths: list[Path], config: TrainConfig):
+        samples = SyntheticAnomalies(paths, config, seed=config.optim.seed + SEED_OFFSET, probability=1.0)
+        count = min(MAX_PICTURES, max(len(paths), 8))
+        drawn = [samples[i // len(paths), i % len(paths)] for i in range(count)]
+        normal = [samples.picture(i % len(paths)) for i in range(min(count, len(paths)))]
+        defective = [(d["x_0"].permute(1, 2, 0).numpy() + 1) / 2 for d in drawn]
+        self.images = [*normal, *(np.clip(image, 0, 1) for image in defective)]
+        self.masks = [
+            *(np.zeros(i.shape[:2], bool) for i in normal),
+            *(d["mask"][0].numpy() > 0 for d in drawn),
+        ]
+        self.labels = np.array([0] * len(normal) + [1] * len(drawn))
+
+    def run(self, pipeline: DiffusionADPipeline) -> dict[str, float]:
+        """Metrics of synthetic defects by name, and "criterion", higher is better."""
+        pipeline.set_progress_bar_config(disable=True)
+        result = pipeline(self.images, output_type="np")
+        pixels = PixelMetrics()
+        for anomaly_map, mask in zip(result.anomaly_map, self.masks, strict=True):
+            pixels.add(anomaly_map, mask)
+        normal = np.stack([i for i, label in zip(self.images, self.labels, strict=True) if label == 0])
+        error = np.square(result.reconstruction[self.labels == 0] - normal).mean()
+        found = {**image_metrics(self.labels, result.score), **pixels.compute()}
+        return {
+            "criterion": (found["image_ap"] + found["pixel_ap"]) / 2,
+            "psnr_normal_db": float(-10 * np.log10(error)),
+            **{
+                f"synthetic_{name}": found[name]
+                for name in ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap")
+            },
+        }
