@@ -17,6 +17,8 @@ _MODULE_OF = {
     "DiffusionADPipeline": "diffusionad.pipeline",
     "ModelMixin": "diffusers",
     "calibrate": "diffusionad.calibration",
+    "demo_model": "diffusionad.demo",
+    "demo_models": "diffusionad.demo",
     "guide": "diffusionad.guidance",
     "norm_guided_one_step": "diffusionad.guidance",
     "predict_x_0": "diffusionad.guidance",
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from diffusers import ModelMixin
 
     from diffusionad.calibration import Calibration, calibrate
+    from diffusionad.demo import demo_model, demo_models
     from diffusionad.guidance import guide, norm_guided_one_step, predict_x_0
     from diffusionad.image_io import read_image
     from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline

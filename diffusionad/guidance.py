@@ -91,6 +91,7 @@ def guide(x_0_fine: Tensor, x_0_coarse: Tensor, alpha_bar_fine: Tensor, guidance
 
 def patch_size_of(unet: Any, channels: int) -> int:
     """Side p of the pixel blocks that the UNet sees as channels: in_channels = channels * p * p."""
+    unet = getattr(unet, "module", unet)  # inside DistributedDataParallel
     in_channels = getattr(getattr(unet, "config", None), "in_channels", channels)
     patch_size = math.isqrt(in_channels // channels)
     if channels * patch_size**2 != in_channels:

@@ -66,7 +66,7 @@ class OptimConfig:
     seed: int = 0
     batch_size: int = 16
     max_steps: int = 100_000
-    max_minutes: float = 0.0  # above 0: replaces max_steps once, after 20 timed steps
+    max_minutes: float = 0.0  # above 0: sets max_steps, once, after 20 timed steps
     unet_lr: float = 1e-4
     segmenter_lr: float = 1e-5
     weight_decay: float = 0.0

@@ -60,9 +60,18 @@ def _sign(rng: np.random.Generator) -> float:
     return 1.0 if rng.random() < 0.5 else -1.0
 
 
-def _noise(image: np.ndarray) -> float:
-    """The standard deviation of the picture's grain: a thin line or a dot weaker than this is not seen."""
-    return float(np.median(np.abs(np.diff(image[::8, :, 1], axis=1)))) / 0.954
+def _grain(image: np.ndarray, block: int = 1) -> float:
+    """The standard deviation of the picture's texture, in means over block x block pixels.
+
+    A change has to exceed it in order to be seen. It is taken from places 4 pixels apart (at 256), robustly.
+    """
+    height, width = (side // block for side in image.shape[:2])
+    green = image[: height * block, : width * block, 1]
+    means = green.reshape(height, block, width, block).mean(axis=(1, 3)) if block > 1 else green
+    lag = max(1, round(4 * min(image.shape[:2]) / 256 / block))
+    steps = (np.abs(means[lag:] - means[:-lag]).ravel(), np.abs(means[:, lag:] - means[:, :-lag]).ravel())
+    # Every so many of them will do; 0.954 is the median of |a - b| where a, b have standard deviation 1.
+    return max(float(np.median(step[:: 1 + step.size // 4096])) for step in steps) / 0.954
 
 
 def _curve(
@@ -70,10 +79,9 @@ def _curve(
 ) -> np.ndarray:
     """Points (x, y) [P,2] of a walk: a crack jumps from side to side at each step, a scratch bends slowly."""
     count = max(2, round(length / step))
-    drift = np.cumsum(rng.normal(0, 0.5 / math.sqrt(count), count)) + np.linspace(
-        0, rng.normal(0, 0.7), count
-    )
-    direction = angle + drift + rng.normal(0, 0.6 if is_crack else 0.02, count)
+    bend = np.linspace(0, rng.normal(0, 0.7), count)
+    drift = np.cumsum(rng.normal(0, 0.5 / math.sqrt(count), count))
+    direction = angle + bend + drift + rng.normal(0, 0.6 if is_crack else 0.02, count)
     steps = step * np.stack([np.cos(direction), np.sin(direction)], axis=1)
     return start + np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
 
@@ -81,7 +89,8 @@ def _curve(
 def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
     """A thin light or dark line, 1 to 3 pixels wide: a smooth scratch, or a jagged crack with branches.
 
-    It is drawn four times larger and averaged down; its strength varies along its way, and may break it.
+    It is drawn four times larger and averaged down; its strength varies along its way, and may break it. A
+    contrast below twice the picture's grain is raised to that.
     """
     oversampling = 4
     height, width = region.shape
@@ -107,7 +116,8 @@ def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
         drawing.line(corners, 255, round(line_width * oversampling), joint="curve")
     coverage = np.asarray(canvas.reduce(oversampling), np.float32) / 255  # [H,W]
     strength = np.clip(0.8 + perlin_noise(height, width, 6, 6, rng), 0, 1)
-    return _add(image, np.float32(_sign(rng) * max(contrast, _noise(image))) * coverage * strength, region)
+    peak = np.float32(_sign(rng) * max(contrast, 2 * _grain(image)))
+    return _add(image, peak * coverage * strength, region)
 
 
 def shading(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
@@ -132,7 +142,10 @@ def shading(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
 
 
 def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """1 to 12 small elliptic dots, 1 to 7 pixels in radius: flat, soft, or pits lit from one side."""
+    """1 to 12 small elliptic dots, 1 to 7 pixels in radius: flat, soft, or pits lit from one side.
+
+    A contrast below twice the picture's grain is raised to that.
+    """
     profile = ("flat", "soft", "pit")[rng.integers(3)]
     light = rng.uniform(0, 2 * math.pi)
     shape = np.zeros(region.shape, np.float32)
@@ -152,7 +165,7 @@ def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
         elif profile == "pit":
             dot = dot * (0.6 + 0.4 * np.clip((x * math.cos(light) + y * math.sin(light)) / radius, -1, 1))
         shape[window] = np.maximum(shape[window], dot)
-    return _add(image, np.float32(_sign(rng) * max(contrast, _noise(image))) * shape, region)
+    return _add(image, np.float32(_sign(rng) * max(contrast, 2 * _grain(image))) * shape, region)
 
 
 def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
@@ -189,7 +202,7 @@ def patch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random
     In the spirit of NSA, but without its Poisson blending: the piece is moved towards the mean of the place
     it covers by a random share, and its border fades out. Two places of one texture differ in every pixel
     and yet look alike; so `contrast` and the mask (a third of the peak or more) follow the change averaged
-    over a small neighbourhood, and where that peaks below 6 grey levels this family declines.
+    over a small neighbourhood. Declines where that peaks below 6 grey levels or is lost in the texture.
     """
     height, width = region.shape
     side_y, side_x = (max(4, int(min(height, width) * 2 ** rng.uniform(-4, -1.8))) for _ in range(2))
@@ -210,7 +223,7 @@ def patch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random
     change = ndimage.uniform_filter(_largest(ndimage.uniform_filter(delta, (near, near, 0))), around)
     peak = float(np.percentile(change, 90))
     weakening = np.float32(min(1.0, contrast / max(peak, 1e-6)))
-    if weakening * peak < 6 / 255:
+    if weakening * peak < max(6 / 255, 2 * _grain(image, near)):
         return None
     mask = np.zeros_like(region)
     mask[window] = (feather > 0) & (change > peak / 3)

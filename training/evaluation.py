@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.image_io import read_image, resize
+from diffusionad.results import verdicts_of
 from diffusionad.visualize import panel
 from training.catalog import Record, scan
 from training.metrics import PixelMetrics, image_metrics
@@ -169,9 +170,8 @@ def write_samples(pipeline: DiffusionADPipeline, records: list[Record], folder: 
             result.reconstruction[0],
             result.anomaly_map[0],
             result.mask[0],
-            score=float(result.score[0]),
-            threshold=result.threshold,
-            p_value=None if result.p_value is None else float(result.p_value[0]),
+            verdicts_of(result, pipeline.config.calibration)[0],
+            title=f"{kind}/{record.image.name}",
         )
         picture.save(folder / f"{kind}_{record.image.stem}.png")
 

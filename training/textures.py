@@ -67,7 +67,7 @@ class TextureBank:
         return crop.transpose(Image.Transpose(turn)) if turn < 7 else crop
 
     def _texture(self, index: int) -> Image.Image:
-        """Texture `index`, T x T pixels; it depends on the index alone."""
+        """Texture `index`, T x T pixels; built-in ones depend on the index and the size alone."""
         if index in self._cache:
             return self._cache[index]
         side = self.stored_size
@@ -97,7 +97,8 @@ def colourize(field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _rotated_coordinates(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates u, v in about [-0.7, 0.7] along two perpendicular random directions, [T,T] each."""
     angle = rng.uniform(0, math.pi)
-    y, x = np.meshgrid(*2 * (np.linspace(-0.5, 0.5, side),), indexing="ij")
+    x = np.linspace(-0.5, 0.5, side)
+    y = x[:, None]
     return x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
 
 

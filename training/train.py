@@ -7,33 +7,38 @@ metrics.json, scores.csv and samples/. A run that was interrupted goes on with -
 """
 
 import argparse
-import copy
 import dataclasses
-import hashlib
 import json
 import math
 import os
-import shutil
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate, norm_guided_one_step
-from diffusionad.image_io import ImageError, find_images, read_image
+from diffusionad import DiffusionADPipeline, calibrate, norm_guided_one_step
 from training.catalog import Catalog, scan
 from training.config import TrainConfig, from_dict, load_config, preset_names, to_toml
 from training.evaluation import evaluate, provenance, write_results, write_samples
 from training.losses import noise_loss, segmentation_loss
+from training.networks import build_networks, build_pipeline, moving_average
+from training.run_folder import (
+    check_pictures,
+    checkpoints,
+    prepare_folder,
+    resumable_config,
+    save_checkpoint,
+    save_pipeline,
+    split,
+)
 from training.sampling import SampleStream, SyntheticAnomalies
 from training.validation import Validation
 
@@ -45,116 +50,38 @@ class TrainingError(RuntimeError):
     """Training cannot go on; the message says what happened and what is left."""
 
 
-def build_networks(config: TrainConfig) -> tuple[UNet2DModel, DDPMScheduler, AnomalySegmenter]:
-    """Both networks with fresh weights and the noise schedule."""
-    model, p = config.model, config.model.patch_size
-    sizes = [config.data.image_size // p // 2**i for i in range(len(model.unet_channels))]
-    with_attention = [size in model.unet_attention_sizes for size in sizes]
-    unet = UNet2DModel(
-        sample_size=config.data.image_size // p,
-        in_channels=3 * p * p,
-        out_channels=3 * p * p,
-        block_out_channels=model.unet_channels,
-        layers_per_block=model.unet_layers,
-        # The last level's attention sits in the middle block.
-        down_block_types=[f"{'Attn' if a else ''}DownBlock2D" for a in [*with_attention[:-1], False]],
-        up_block_types=[f"{'Attn' if a else ''}UpBlock2D" for a in [False, *with_attention[-2::-1]]],
-        add_attention=with_attention[-1],
-        attention_head_dim=32,
-        norm_num_groups=math.gcd(32, *model.unet_channels) // (1 if min(model.unet_channels) >= 128 else 2),
-    )
-    scheduler = DDPMScheduler(num_train_timesteps=config.diffusion.num_train_timesteps)
-    segmenter = AnomalySegmenter(
-        block_out_channels=model.segmenter_channels,
-        norm=model.segmenter_norm,
-        stem_patch=model.segmenter_stem_patch,
-    )
-    return unet, scheduler, segmenter
-
-
-def build_pipeline(
-    config: TrainConfig, category: str, unet: nn.Module, scheduler: DDPMScheduler, segmenter: nn.Module
-) -> DiffusionADPipeline:
-    """A pipeline of copies in fp32, in plain memory layout, ready to be saved."""
-    unet, segmenter = (
-        copy.deepcopy(net).float().to(memory_format=torch.contiguous_format) for net in (unet, segmenter)
-    )
-    return DiffusionADPipeline(
-        unet,
-        scheduler,
-        segmenter,
-        image_size=config.data.image_size,
-        antialias=config.data.antialias,
-        t_fine=config.diffusion.t_fine,
-        t_coarse=config.diffusion.t_coarse,
-        guidance_weight=config.diffusion.guidance_weight,
-        top_fraction=config.diffusion.top_fraction,
-        category=config.data.category or category,
-    )
-
-
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """EMA of parameters and buffers; the decay grows from 0.1, so the first weights are soon forgotten."""
-
-    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
-        n = float(updates)
-        weight = 1 - min(decay, (1 + n) / (10 + n))
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, weight)
-        else:  # BatchNorm's counter
-            for old, new in zip(averaged, current, strict=True):
-                old.copy_(new)
-
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
-
-
-def split(paths: list[Path], config: TrainConfig) -> dict[str, list[Path]]:
-    """Three disjoint sets of normal pictures: training, validation (chooses the checkpoint), calibration.
-
-    Raises:
-        ValueError: fewer than 8 pictures.
-    """
-    n = len(paths)
-    if n < 8:
-        raise ValueError(
-            f"`data.path` has {n} good pictures; 8 are the least to train, validate and calibrate."
-        )
-    order = np.random.default_rng([config.optim.seed, 0]).permutation(n)
-    shuffled = [paths[i] for i in order]
-    n_validation = max(1, min(round(config.data.validation_fraction * n), n // 4))
-    if config.data.calibration_folder:
-        calibration = find_images([config.data.calibration_folder])
-        n_calibration = 0
-    else:
-        wanted = max(round(config.data.calibration_fraction * n), config.data.calibration_min)
-        n_calibration = min(wanted, n // 4)
-        calibration = shuffled[n - n_calibration :]
-    return {
-        "train": sorted(shuffled[n_validation : n - n_calibration]),
-        "validation": sorted(shuffled[:n_validation]),
-        "calibration": sorted(calibration),
-    }
-
-
-def check_pictures(paths: list[Path]) -> None:
-    """Read every picture once; all that are broken are listed in one error."""
-    broken = []
-    for path in tqdm(paths, desc="checking pictures", unit="picture", leave=False, disable=None):
-        try:
-            read_image(path)
-        except ImageError as error:
-            broken.append(str(error))
-    if broken:
-        raise ValueError(f"{len(broken)} of {len(paths)} pictures cannot be used:\n  " + "\n  ".join(broken))
-
-
 def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine down to `final_lr_fraction` at `max_steps`."""
+    """Linear warm-up, then a cosine down to `final_lr_fraction` at `max_steps` (0: not known yet)."""
     optim = config.optim
     warmup = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
-    progress = min(1.0, step / optim.max_steps)
+    progress = min(1.0, step / optim.max_steps) if optim.max_steps else 0.0
     cosine = optim.final_lr_fraction + (1 - optim.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
     return warmup * cosine
+
+
+class StopRequest:
+    """Ctrl-C and SIGTERM ask for a stop after the current step, so that what is saved is whole."""
+
+    def __init__(self) -> None:
+        self.requested = False
+
+    def __enter__(self) -> "StopRequest":
+        self.before = {s: signal.signal(s, self._request) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for s, handler in self.before.items():
+            signal.signal(s, handler)
+
+    def _request(self, number: int, frame: object) -> None:
+        if self.requested:
+            raise KeyboardInterrupt  # the second time: at once
+        self.requested = True
+
+
+def ignore_interrupts(worker: int) -> None:
+    """The terminal sends Ctrl-C to the workers, too; the training process alone decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def training_step(
@@ -198,27 +125,6 @@ def training_step(
     }
 
 
-def save_checkpoint(output: Path, step: int, state: dict[str, Any], keep: int) -> None:
-    """Write checkpoint-N under another name first: whatever happens, a folder of that name is complete."""
-    partial, final = output / f"checkpoint-{step}.partial", output / f"checkpoint-{step}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with (partial / "state.pt").open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    for old in checkpoints(output)[:-keep]:
-        shutil.rmtree(old)
-
-
-def checkpoints(output: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
-    complete = [p for p in output.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(complete, key=lambda p: int(p.name.removeprefix("checkpoint-")))
-
-
 def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     """Train, choose by validation, calibrate, test once.
 
@@ -234,6 +140,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
         ValueError: data or settings that cannot work.
         FileNotFoundError: no such data.
         TrainingError: the loss became NaN.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the state is saved.
     """
     # 0. Everything that can be wrong is found before the first step.
     catalog = scan(config.data.path)
@@ -268,13 +175,13 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
         "ema_segmenter": ema_segmenter,
         "optimizer": optimizer,
     }
-    step, best = 0, -math.inf
+    step, best, seconds = 0, -math.inf, 0.0
     if resume:
         last = checkpoints(output)[-1]
         state = torch.load(last / "state.pt", map_location=accelerator.device, weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
-        step, best = state["step"], state["best"]
+        step, best, seconds = state["step"], state["best"], state["seconds"]
     unet, segmenter, optimizer = accelerator.prepare(unet, segmenter, optimizer)
 
     # 2. Samples; where the stream starts depends on the step alone.
@@ -285,22 +192,28 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     stream = SampleStream(len(dataset), config.optim.seed, step * batch_size * world, rank, world)
     workers = config.data.num_workers
     loader = DataLoader(
-        dataset, batch_size, sampler=stream, num_workers=workers, prefetch_factor=4 if workers else None
+        dataset,
+        batch_size,
+        sampler=stream,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=ignore_interrupts,
     )
 
     def snapshot() -> dict[str, Any]:
         plain = {name: accelerator.unwrap_model(part) for name, part in parts.items() if name != "optimizer"}
         states = {name: part.state_dict() for name, part in plain.items()}
-        return {**states, "optimizer": optimizer.state_dict(), "step": step, "best": best}
+        counts = {"step": step, "best": best, "seconds": seconds + time.perf_counter() - started}
+        return {**states, "optimizer": optimizer.state_dict(), **counts}
 
     # 3. The loop.
     running: dict[str, float] = {}
     timed_from = time.perf_counter()
-    max_steps = config.optim.max_steps if config.optim.max_minutes == 0 or resume else math.inf
+    max_steps = config.optim.max_steps or math.inf
     bar = tqdm(total=None if max_steps == math.inf else max_steps, initial=step, unit="step", disable=None)
     log = (output / "log.jsonl").open("a", encoding="utf-8")
     started = time.perf_counter()
-    try:
+    with log, bar, StopRequest() as stop:
         for batch in loader:
             if step >= max_steps:
                 break
@@ -329,23 +242,21 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
             if max_steps == math.inf and step == UNTIMED_STEPS:
                 timed_from = time.perf_counter()
             if max_steps == math.inf and step == UNTIMED_STEPS + TIMED_STEPS:
-                seconds = (time.perf_counter() - timed_from) / TIMED_STEPS
-                max_steps = max(step + 1, int(config.optim.max_minutes * 60 / seconds))
+                pace = (time.perf_counter() - timed_from) / TIMED_STEPS
+                max_steps = max(step + 1, int(config.optim.max_minutes * 60 / pace))
                 optim = dataclasses.replace(config.optim, max_steps=max_steps)
                 config = dataclasses.replace(config, optim=optim)
                 (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
                 bar.total = max_steps
-                bar.write(f"{config.optim.max_minutes:g} minutes are {max_steps} steps of {seconds:.2f} s")
+                bar.write(f"{config.optim.max_minutes:g} minutes are {max_steps} steps of {pace:.2f} s")
 
             # 5. Say how it goes; keep what must not be lost.
             for name, value in losses.items():
                 running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
             bar.update()
+            images_per_second = batch_size * world * (bar.format_dict["rate"] or 0)
             bar.set_postfix(
-                {name: f"{value:.4f}" for name, value in running.items()}
-                | {
-                    "images/s": f"{batch_size * world * bar.format_dict['rate'] if bar.format_dict['rate'] else 0:.1f}"
-                }
+                {**{k: f"{v:.4f}" for k, v in running.items()}, "images/s": f"{images_per_second:.1f}"}
             )
             every = max(1, int(min(max_steps, 10**9)) // config.log.validations)
             if max_steps < math.inf and (step % every == 0 or step == max_steps):
@@ -356,48 +267,30 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                 if found["criterion"] > best:
                     best = found["criterion"]
                     save_pipeline(pipeline, output / "pipeline")
-                minutes = (time.perf_counter() - started) / 60
+                minutes = (seconds + time.perf_counter() - started) / 60
                 row = {"step": step, "minutes": round(minutes, 2), **running, **found}
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 bar.write(json.dumps({k: round(v, 4) for k, v in row.items()}))
-            if step % config.log.checkpoint_steps == 0 or step == max_steps:
+            if step % config.log.checkpoint_steps == 0 or step == max_steps or stop.requested:
                 save_checkpoint(output, step, snapshot(), config.log.keep_checkpoints)
-    except KeyboardInterrupt:
-        save_checkpoint(output, step, snapshot(), config.log.keep_checkpoints)
-        raise
-    finally:
-        log.close()
-        bar.close()
+            if stop.requested:
+                raise KeyboardInterrupt
+    seconds += time.perf_counter() - started
 
     # 6. The weights that validation chose: calibrate on pictures that chose nothing, then test once.
     finish(
         output,
         catalog,
         sets["calibration"],
-        extra={"steps": step, "train_config": dataclasses.asdict(config)},
+        extra={
+            "steps": step,
+            "train_minutes": seconds / 60,
+            "train_images_per_second": step * batch_size * world / max(seconds, 1e-9),
+            "train_config": dataclasses.asdict(config),
+        },
     )
     return output
-
-
-def prepare_folder(output: Path, config: TrainConfig, sets: dict[str, list[Path]]) -> None:
-    """config.toml and splits.json, with the hash of every picture."""
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
-    listed = {
-        name: [{"file": str(p), "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in paths]
-        for name, paths in sets.items()
-    }
-    (output / "splits.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
-
-
-def save_pipeline(pipeline: DiffusionADPipeline, folder: Path) -> None:
-    """Save under another name first, so that `folder` is never half a pipeline."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    pipeline.save_pretrained(str(partial))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
 
 
 def finish(output: Path, catalog: Catalog, calibration: list[Path], extra: dict[str, Any]) -> None:
@@ -413,29 +306,6 @@ def finish(output: Path, catalog: Catalog, calibration: list[Path], extra: dict[
     figures = {k: v for k, v in metrics.items() if isinstance(v, float)}
     print(json.dumps(figures, indent=2))
     print(f"Done. Use it: DiffusionADPipeline.from_pretrained({str(output / 'pipeline')!r})")
-
-
-def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
-    """The config of the run in `output`, if it is the wanted one.
-
-    Raises:
-        ValueError: nothing to resume, or other settings; the message shows the differences.
-    """
-    if not checkpoints(output):
-        raise ValueError(f"`--resume`: `{output}` has no checkpoint; start without --resume.")
-    stored = load_config(str(output / "config.toml"))
-    differences = []
-    for section, values in dataclasses.asdict(wanted).items():
-        for key, value in values.items():
-            old = getattr(getattr(stored, section), key)
-            resolved_here = (section, key) == ("optim", "max_steps") and wanted.optim.max_minutes > 0
-            if value != old and not resolved_here:
-                differences.append(f"{section}.{key} was {old!r}, now {value!r}")
-    if differences:
-        raise ValueError(
-            f"`--resume`: other settings than `{output / 'config.toml'}`: {'; '.join(differences)}."
-        )
-    return stored
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -461,6 +331,8 @@ def main(arguments: list[str] | None = None) -> int:
         config = load_config(args.preset, args.set)
         given = {"max_minutes": args.max_minutes, "seed": args.seed}
         optim = {k: v for k, v in given.items() if v is not None}
+        if optim.get("max_minutes", config.optim.max_minutes) > 0:
+            optim["max_steps"] = 0  # not known yet
         config = from_dict(
             {
                 **{f.name: dataclasses.asdict(getattr(config, f.name)) for f in dataclasses.fields(config)},

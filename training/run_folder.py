@@ -1,0 +1,124 @@
+"""What lies in a run folder: the split, checkpoints that are whole or absent, the pipeline.
+
+<run>/{config.toml, splits.json, log.jsonl, checkpoint-N/, pipeline/, metrics.json, scores.csv, samples/}
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from diffusionad import DiffusionADPipeline
+from diffusionad.image_io import ImageError, find_images, read_image
+from training.config import TrainConfig, load_config, to_toml
+
+
+def split(paths: list[Path], config: TrainConfig) -> dict[str, list[Path]]:
+    """Three disjoint sets of normal pictures: training, validation (chooses the checkpoint), calibration.
+
+    Raises:
+        ValueError: fewer than 8 pictures.
+    """
+    n = len(paths)
+    if n < 8:
+        raise ValueError(
+            f"`data.path` has {n} good pictures; 8 are the least to train, validate and calibrate."
+        )
+    order = np.random.default_rng([config.optim.seed, 0]).permutation(n)
+    shuffled = [paths[i] for i in order]
+    n_validation = max(1, min(round(config.data.validation_fraction * n), n // 4))
+    if config.data.calibration_folder:
+        calibration = find_images([config.data.calibration_folder])
+        n_calibration = 0
+    else:
+        wanted = max(round(config.data.calibration_fraction * n), config.data.calibration_min)
+        n_calibration = min(wanted, n // 4)
+        calibration = shuffled[n - n_calibration :]
+    return {
+        "train": sorted(shuffled[n_validation : n - n_calibration]),
+        "validation": sorted(shuffled[:n_validation]),
+        "calibration": sorted(calibration),
+    }
+
+
+def check_pictures(paths: list[Path]) -> None:
+    """Read every picture once; all that are broken are listed in one error."""
+    broken = []
+    for path in tqdm(paths, desc="checking pictures", unit="picture", leave=False, disable=None):
+        try:
+            read_image(path)
+        except ImageError as error:
+            broken.append(str(error))
+    if broken:
+        raise ValueError(f"{len(broken)} of {len(paths)} pictures cannot be used:\n  " + "\n  ".join(broken))
+
+
+def prepare_folder(output: Path, config: TrainConfig, sets: dict[str, list[Path]]) -> None:
+    """config.toml and splits.json, with the hash of every picture."""
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    listed = {
+        name: [{"file": str(p), "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in paths]
+        for name, paths in sets.items()
+    }
+    (output / "splits.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+
+
+def save_checkpoint(output: Path, step: int, state: dict[str, Any], keep: int) -> None:
+    """Write checkpoint-N under another name first: whatever happens, a folder of that name is complete."""
+    partial, final = output / f"checkpoint-{step}.partial", output / f"checkpoint-{step}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with (partial / "state.pt").open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    for old in checkpoints(output)[:-keep]:
+        shutil.rmtree(old)
+
+
+def checkpoints(output: Path) -> list[Path]:
+    """Complete checkpoints of a run, oldest first."""
+    complete = [p for p in output.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(complete, key=lambda p: int(p.name.removeprefix("checkpoint-")))
+
+
+def save_pipeline(pipeline: DiffusionADPipeline, folder: Path) -> None:
+    """Save under another name first, so that `folder` is never half a pipeline."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    pipeline.save_pretrained(str(partial))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
+    """The config of the run in `output`, if it is the wanted one.
+
+    Raises:
+        ValueError: nothing to resume, or other settings; the message shows the differences.
+    """
+    if not checkpoints(output):
+        raise ValueError(f"`--resume`: `{output}` has no checkpoint; start without --resume.")
+    stored = load_config(str(output / "config.toml"))
+    differences = []
+    for section, values in dataclasses.asdict(wanted).items():
+        for key, value in values.items():
+            old = getattr(getattr(stored, section), key)
+            resolved_here = (section, key) == ("optim", "max_steps") and wanted.optim.max_minutes > 0
+            if value != old and not resolved_here:
+                differences.append(f"{section}.{key} was {old!r}, now {value!r}")
+    if differences:
+        raise ValueError(
+            f"`--resume`: other settings than `{output / 'config.toml'}`: {'; '.join(differences)}."
+        )
+    return stored
