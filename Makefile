@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 VENV        := .venv
 PIP         := $(VENV)/bin/pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slow bench clean
+.PHONY: demo test test-slow bench bench-demo clean
 
 demo: $(VENV)/installed-app
 	$(VENV)/bin/python app.py
@@ -46,3 +46,7 @@ $(VENV)/installed-dev: $(VENV)/installed-app
 	@echo "Installing what training and tests need (about 150 MB): accelerate scikit-image scikit-learn matplotlib pytest ruff"
 	$(PIP) --editable '.[app,train,dev]'
 	@touch $@
+
+# Renders the demo data into build/ and writes the figures of the embedded models again, from the shipped weights.
+bench-demo: $(VENV)/installed-dev
+	$(VENV)/bin/python -m training.demo_models --data build/demo

@@ -1,0 +1,117 @@
+"""From two trained runs to the embedded models, and their figures from the shipped weights.
+
+    python -m training.demo_models --data DIR --washer RUN --fabric RUN     # embed, then measure
+    python -m training.demo_models --data DIR                               # measure what is embedded
+
+DIR is where `training.demo_data` has rendered, or will render now, the data set. The threshold is calibrated
+on `normal`, the promise verified on `verify`, everything else measured on `test`: three sets that trained
+nothing.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from diffusionad import DiffusionADPipeline, calibrate
+from diffusionad.demo import ASSETS
+from diffusionad.image_io import find_images
+from training.ablation import segmenter_sees_the_picture_twice
+from training.catalog import scan
+from training.demo_baselines import aurocs
+from training.demo_data import CATEGORIES, DEFECTS, render, write_category
+from training.evaluation import evaluate, provenance, write_results
+
+FALSE_ALARM_RATE = 0.01
+SEED = 0
+EXAMPLE_INDEX = 1000  # far beyond the test split: an example is neither trained on nor counted in a figure
+
+
+def embed(run: Path, name: str, settings: dict[str, Any]) -> None:
+    """Store the weights of a run in fp16, with its config and example pictures."""
+    folder = ASSETS / name
+    shutil.rmtree(folder, ignore_errors=True)
+    pipeline = DiffusionADPipeline.from_pretrained(run / "pipeline", dtype=torch.float16, **settings)
+    pipeline.save_pretrained(str(folder))
+    shutil.copy(run / "config.toml", folder / "config.toml")
+    (folder / "examples").mkdir()
+    for i, defect in enumerate([None, *DEFECTS[name], None]):
+        sample = render(name, "test", EXAMPLE_INDEX + i, SEED, defect=defect)
+        title = f"good_{1 if i == 0 else 2}" if defect is None else defect
+        Image.fromarray(sample.image).save(folder / "examples" / f"{title}.png", optimize=True)
+
+
+def measure(name: str, data: Path) -> dict[str, Any]:
+    """Calibrate and measure an embedded model; writes its model_index.json, metrics.json, scores.csv."""
+    folder = ASSETS / name
+    pipeline = DiffusionADPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(desc=f"{name}: calibration", leave=False)
+    calibration = calibrate(pipeline(find_images([data / "normal"])).score, FALSE_ALARM_RATE)
+    # The day is kept where nothing else changed, so that measuring again changes no file.
+    stored = pipeline.config.calibration
+    if stored is not None and {**calibration.to_dict(), "date": None} == {**stored, "date": None}:
+        pipeline.configure(threshold=stored["threshold"])
+    else:
+        pipeline.configure(calibration=calibration)
+    pipeline.save_config(str(folder))
+
+    pipeline.set_progress_bar_config(desc=f"{name}: verification", leave=False)
+    verified = pipeline(find_images([data / "verify"]))
+    records = scan(data).test
+    metrics, rows = evaluate(pipeline, records, f"{name}: test")
+    with segmenter_sees_the_picture_twice(pipeline):
+        twice, _ = evaluate(pipeline, records, f"{name}: picture twice")
+    metrics |= {
+        "without_reconstruction": {k: twice[k] for k in ("image_auroc", "pixel_auroc", "aupro")},
+        "calibration": {"n": calibration.n, "promised_false_alarm_rate": FALSE_ALARM_RATE},
+        "verification": {
+            "n": len(verified.score),
+            "false_alarm_rate": float(verified.is_anomalous.mean()),
+        },
+        "baselines": {name: max(variants.values()) for name, variants in aurocs(data).items()},
+        "data": {"command": f"python -m training.demo_data --category {name} --output DIR --seed {SEED}"},
+        "weights_sha256": {
+            part: hashlib.sha256(
+                (folder / part / "diffusion_pytorch_model.safetensors").read_bytes()
+            ).hexdigest()
+            for part in ("unet", "segmenter")
+        },
+        **provenance(pipeline),
+    }
+    write_results(folder, metrics, rows)
+    return metrics
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.demo_models", description=__doc__)
+    parser.add_argument("--data", required=True, type=Path, help="folder of the rendered data set")
+    for name in CATEGORIES:
+        parser.add_argument(f"--{name}", type=Path, metavar="RUN", help=f"run to embed as {name}")
+    parser.add_argument("--t-fine", type=int, default=200)
+    parser.add_argument("--t-coarse", type=int, default=400)
+    parser.add_argument("--guidance-weight", type=float, default=1.0)
+    parser.add_argument("--workers", type=int, default=2, help="processes that render")
+    args = parser.parse_args(arguments)
+    for name in CATEGORIES:
+        run = getattr(args, name)
+        if run is not None:
+            settings = {k: getattr(args, k) for k in ("t_fine", "t_coarse", "guidance_weight")}
+            embed(run, name, settings)
+        if not (ASSETS / name / "model_index.json").is_file():
+            continue
+        data = write_category(args.data, name, SEED, workers=args.workers)
+        metrics = measure(name, data)
+        print(
+            name,
+            json.dumps({k: v for k, v in metrics.items() if k not in ("per_defect", "settings")}, indent=2),
+        )
+
+
+if __name__ == "__main__":
+    main()
