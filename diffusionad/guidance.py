@@ -102,11 +102,21 @@ def patch_size_of(unet: Any, channels: int) -> int:
     return patch_size
 
 
-def predict_eps(unet: Any, x_t: Tensor, t: Tensor) -> Tensor:
-    """The UNet's noise prediction, in the dtype of `x_t`, whatever dtype and patch size the UNet works in.
+def prediction_type_of(scheduler: Any) -> str:
+    """What the UNet predicts: "epsilon", as in the paper, or "sample", x_0 itself."""
+    return getattr(getattr(scheduler, "config", None), "prediction_type", "epsilon")
+
+
+def predict_eps(unet: Any, scheduler: Any, x_t: Tensor, t: Tensor) -> Tensor:
+    """The noise that the UNet sees, in the dtype of `x_t`, whatever dtype and patch size the UNet works in.
+
+    A UNet may predict x_0 in place of eps (`prediction_type="sample"`); eps follows from DDPM eq. 4. With a
+    patch size above 1 that matters: noise of 3 p p channels does not fit through a narrow network, a clean
+    picture does. The loss on eps stays the same.
 
     Args:
         unet: a diffusers `UNet2DModel`, or anything called as `unet(sample, timesteps).sample`.
+        scheduler: diffusers `DDPMScheduler`; its `alphas_cumprod` and `config.prediction_type` are read.
         x_t: [B,C,S,S], noised images; S must be a multiple of the patch size.
         t: [B] timesteps.
 
@@ -115,8 +125,12 @@ def predict_eps(unet: Any, x_t: Tensor, t: Tensor) -> Tensor:
     """
     patch_size = patch_size_of(unet, x_t.shape[1])
     sample = F.pixel_unshuffle(x_t, patch_size)  # [B,C,S,S] -> [B,Cpp,S/p,S/p]
-    eps_pred = unet(sample.to(getattr(unet, "dtype", x_t.dtype)), t).sample
-    return F.pixel_shuffle(eps_pred, patch_size).to(x_t.dtype)  # -> [B,C,S,S]
+    prediction = unet(sample.to(getattr(unet, "dtype", x_t.dtype)), t).sample
+    prediction = F.pixel_shuffle(prediction, patch_size).to(x_t.dtype)  # -> [B,C,S,S]
+    if prediction_type_of(scheduler) == "epsilon":
+        return prediction
+    alpha_bar = alpha_bar_at(scheduler.alphas_cumprod, t, x_t)
+    return (x_t - alpha_bar.sqrt() * prediction) / (1 - alpha_bar).sqrt()
 
 
 def norm_guided_one_step(
@@ -133,7 +147,7 @@ def norm_guided_one_step(
 
     Args:
         unet: noise predictor, called once with [2N,Cpp,S/p,S/p]; p follows from its `config.in_channels`.
-        scheduler: diffusers `DDPMScheduler`; only its `alphas_cumprod` [T] is read.
+        scheduler: diffusers `DDPMScheduler`; its `alphas_cumprod` [T] and `config.prediction_type` are read.
         x_0: [N,C,S,S] in [-1, 1].
         noise_fine: [N,C,S,S] or [1,C,S,S], standard normal.
         noise_coarse: likewise, drawn independently of `noise_fine`.
@@ -155,7 +169,7 @@ def norm_guided_one_step(
     x_t = torch.cat([x_t_fine, x_t_coarse])  # [2N,C,S,S]
     t = torch.cat([torch.as_tensor(s, device=x_0.device).reshape(-1).expand(n) for s in (t_fine, t_coarse)])
 
-    eps_pred = predict_eps(unet, x_t, t)
+    eps_pred = predict_eps(unet, scheduler, x_t, t)
     eps_fine, eps_coarse = eps_pred.chunk(2)  # [N,C,S,S] each
 
     x_0_fine = predict_x_0(x_t_fine, eps_fine, alpha_bar_fine)
@@ -189,11 +203,12 @@ def iterative_denoising(
     Returns:
         [N,C,S,S] in [-1, 1].
     """
-    scheduler = type(scheduler).from_config(scheduler.config)
+    model_scheduler = scheduler
+    scheduler = type(scheduler).from_config(scheduler.config, prediction_type="epsilon")
     timesteps = torch.linspace(t_coarse, 0, num_inference_steps + 1)[:-1].round().long()
     scheduler.set_timesteps(timesteps=timesteps.tolist(), device=x_0.device)
     x_t = add_noise(x_0, noise_coarse, alpha_bar_at(scheduler.alphas_cumprod, t_coarse, x_0))
     for t in scheduler.timesteps:
-        eps_pred = predict_eps(unet, x_t, t.expand(len(x_t)))
+        eps_pred = predict_eps(unet, model_scheduler, x_t, t.expand(len(x_t)))
         x_t = scheduler.step(eps_pred, t, x_t, generator=generators).prev_sample
     return x_t.clamp(-1, 1)

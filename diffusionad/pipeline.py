@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusionad.calibration import Calibration
-from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of
+from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of, prediction_type_of
 from diffusionad.image_io import ImageError, ImageSource, check_unit_range, read_image, resize
 from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
 from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
@@ -82,8 +82,8 @@ class DiffusionADPipeline(DiffusionPipeline):
     Both networks are put into evaluation mode. The settings below are saved with the weights.
 
     Args:
-        unet: predicts the noise; sees pictures as pixel blocks when its `in_channels` is 3 p p.
-        scheduler: its alpha_bar and T are used; must predict noise ("epsilon").
+        unet: predicts the noise, or x_0; sees pictures as pixel blocks when its `in_channels` is 3 p p.
+        scheduler: its alpha_bar and T are used; says whether `unet` predicts "epsilon" or "sample" (x_0).
         segmenter: compares picture and reconstruction.
         image_size: side S of the square that the networks see, pixels.
         patch_size: p of the UNet; None reads it off the UNet.
@@ -356,9 +356,10 @@ class DiffusionADPipeline(DiffusionPipeline):
                 _check_tensor(source, _name_of(i))
 
     def _check_components(self) -> None:
-        if self.scheduler.config.prediction_type != "epsilon":
+        if prediction_type_of(self.scheduler) not in ("epsilon", "sample"):
             raise ValueError(
-                f"`scheduler` predicts {self.scheduler.config.prediction_type!r}; it must be 'epsilon'."
+                f"`scheduler` predicts {self.scheduler.config.prediction_type!r}; use "
+                "'epsilon' or 'sample' (x_0)."
             )
         patch_size = patch_size_of(self.unet, 3)
         if self.config.patch_size != patch_size:

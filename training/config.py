@@ -40,6 +40,7 @@ class ModelConfig:
     patch_size: int = 1
     unet_channels: tuple[int, ...] = (128, 128, 256, 256, 512, 512)
     unet_layers: int = 2
+    prediction_type: str = "epsilon"  # or "sample": the UNet predicts x_0, and eps follows from it
     unet_attention_sizes: tuple[int, ...] = (32, 16, 8)  # feature sizes with attention
     segmenter_channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512)
     segmenter_norm: str = "batch"

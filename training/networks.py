@@ -30,7 +30,9 @@ def build_networks(config: TrainConfig) -> tuple[UNet2DModel, DDPMScheduler, Ano
         attention_head_dim=32,
         norm_num_groups=math.gcd(32, *model.unet_channels) // (1 if min(model.unet_channels) >= 128 else 2),
     )
-    scheduler = DDPMScheduler(num_train_timesteps=config.diffusion.num_train_timesteps)
+    scheduler = DDPMScheduler(
+        num_train_timesteps=config.diffusion.num_train_timesteps, prediction_type=model.prediction_type
+    )
     segmenter = AnomalySegmenter(
         block_out_channels=model.segmenter_channels,
         norm=model.segmenter_norm,
