@@ -18,6 +18,9 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".t
 MIN_SIDE = 8  # below this there is nothing to compare, and the resize would invent the whole picture
 MAX_MEGAPIXELS = 89  # Pillow's own limit against decompression bombs; 1.1 GB as float32 RGB
 
+# What Pillow's decoders raise on damaged files, when opening or when decoding.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError)
+
 
 class ImageError(ValueError):
     """A picture that cannot be used; the message says which one, why, and what to do."""
@@ -60,6 +63,14 @@ def _from_file(path: Path) -> np.ndarray:
         raise ImageError(f"`{path}` is no picture that Pillow can read; use PNG, JPEG or TIFF.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"`{path}` is too large: {error}. Crop or shrink it first.") from error
+    except (ImageError, PermissionError):
+        raise
+    except _BROKEN as error:
+        raise ImageError(_broken(f"`{path}`", error)) from error
+
+
+def _broken(name: str, error: Exception) -> str:
+    return f"{name} cannot be read ({error}); it may be truncated: copy it again."
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -77,8 +88,8 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     try:
         image.load()
         image = ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ImageError(f"{name} cannot be read ({error}); it may be truncated: copy it again.") from error
+    except _BROKEN as error:
+        raise ImageError(_broken(name, error)) from error
     if image.mode.startswith("I;16"):
         return _grey_to_rgb(np.asarray(image).astype(np.float32) / 65535)
     if image.mode == "I":  # 32-bit container, mostly of 16-bit grey

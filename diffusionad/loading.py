@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
+from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 
 from diffusionad.segmenter import AnomalySegmenter
 
@@ -60,12 +60,9 @@ def read_index(folder: Path, class_name: str) -> dict[str, Any]:
     path = folder / "model_index.json"
     if not path.is_file():
         raise FileNotFoundError(f"`{path}` is missing; `{folder}` is not a saved {class_name}.")
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`{path}` is not valid JSON ({error}); copy the model again.") from error
-    if not isinstance(index, dict) or index.get("_class_name") != class_name:
-        found = index.get("_class_name") if isinstance(index, dict) else type(index).__name__
+    index = _read_json(path)
+    if index.get("_class_name") != class_name:
+        found = index.get("_class_name")
         raise ValueError(f"`{path}` describes a {found!r}, not a {class_name}; give a DiffusionAD model.")
     return index
 
@@ -77,10 +74,14 @@ def load_component(
     if entry != allowed:
         raise ValueError(f"`{folder}/model_index.json` names {entry} as `{name}`; only {allowed} is allowed.")
     if component_class is DDPMScheduler:
-        _require_file(folder / name / "scheduler_config.json")
-        return DDPMScheduler.from_pretrained(folder / name)
+        config = folder / name / "scheduler_config.json"
+        _read_json(config)
+        try:
+            return DDPMScheduler.from_pretrained(folder / name)
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(f"`{config}` cannot be used ({error}); copy the model again.") from error
     weights = folder / name / _weights_name(variant)
-    _require_file(folder / name / "config.json")
+    _read_json(folder / name / "config.json")
     _require_file(weights)
     try:
         model, report = component_class.from_pretrained(
@@ -91,13 +92,26 @@ def load_component(
             low_cpu_mem_usage=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise ValueError(f"`{weights}` cannot be loaded ({error}); copy the model again.") from error
     if report["missing_keys"]:
         raise ValueError(
             f"`{weights}` lacks {len(report['missing_keys'])} weights, such as {report['missing_keys'][0]}."
         )
+    # Where it was loaded from would be saved with it, and published.
+    model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k != "_name_or_path"})
     return model
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    _require_file(path)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"`{path}` is not valid JSON ({error}); copy the model again.") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"`{path}` holds a {type(values).__name__}, not settings; copy the model again.")
+    return values
 
 
 def _require_file(path: Path) -> None:

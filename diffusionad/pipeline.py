@@ -5,7 +5,6 @@ pixels.
 """
 
 import logging
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -21,10 +20,11 @@ from torch import Tensor
 
 from diffusionad.calibration import Calibration
 from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of, prediction_type_of
-from diffusionad.image_io import ImageError, ImageSource, check_unit_range, read_image, resize
+from diffusionad.image_io import ImageError, ImageSource, read_image, resize
 from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
 from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
 from diffusionad.segmenter import AnomalySegmenter
+from diffusionad.settings import SCORE_SETTINGS, check_settings, to_plain
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +32,8 @@ ImageInput = ImageSource | Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 
-# Settings that change what a picture scores: a calibration made with others says nothing about these.
-SCORE_SETTINGS = (
-    "t_fine",
-    "t_coarse",
-    "guidance_weight",
-    "num_inference_steps",
-    "num_noise_samples",
-    "top_fraction",
-    "antialias",
-    "input_range",
-    "roi",
-    "ignore_border",
-)
+# A setting that is left alone, where None means "remove it".
+UNCHANGED: Any = object()
 
 
 @dataclass
@@ -136,28 +125,33 @@ class DiffusionADPipeline(DiffusionPipeline):
     ):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler, segmenter=segmenter)
-        self.register_to_config(
-            image_size=image_size,
-            patch_size=patch_size_of(unet, 3) if patch_size is None else patch_size,
-            resize_mode=resize_mode,
-            antialias=antialias,
-            input_range=list(input_range),
-            t_fine=t_fine,
-            t_coarse=t_coarse,
-            guidance_weight=guidance_weight,
-            num_inference_steps=num_inference_steps,
-            num_noise_samples=num_noise_samples,
-            top_fraction=top_fraction,
-            seed=seed,
-            category=category,
-            threshold=threshold,
-            calibration=calibration,
-            roi=roi,
-            min_region_area=min_region_area,
-            ignore_border=ignore_border,
-        )
-        self._check_components()
-        self._check_settings(dict(self.config))
+        if prediction_type_of(scheduler) not in ("epsilon", "sample"):
+            raise ValueError(
+                f"`scheduler` predicts {prediction_type_of(scheduler)!r}; use 'epsilon' or 'sample' (x_0)."
+            )
+        settings = {
+            "image_size": image_size,
+            "patch_size": patch_size_of(unet, 3) if patch_size is None else patch_size,
+            "resize_mode": resize_mode,
+            "antialias": antialias,
+            "input_range": input_range,
+            "t_fine": t_fine,
+            "t_coarse": t_coarse,
+            "guidance_weight": guidance_weight,
+            "num_inference_steps": num_inference_steps,
+            "num_noise_samples": num_noise_samples,
+            "top_fraction": top_fraction,
+            "seed": seed,
+            "category": category,
+            "threshold": threshold,
+            "calibration": calibration,
+            "roi": roi,
+            "min_region_area": min_region_area,
+            "ignore_border": ignore_border,
+        }
+        settings = {name: to_plain(value) for name, value in settings.items()}
+        self._check_settings(settings)
+        self.register_to_config(**settings)
         unet.eval()
         segmenter.eval()
 
@@ -295,13 +289,17 @@ class DiffusionADPipeline(DiffusionPipeline):
         )
 
     def configure(
-        self, *, calibration: Calibration | None = None, roi: ImageSource | None = None, **settings: Any
-    ):
+        self,
+        *,
+        calibration: Calibration | None = UNCHANGED,
+        roi: ImageSource | None = UNCHANGED,
+        **settings: Any,
+    ) -> "DiffusionADPipeline":
         """Change saved settings; they apply to later calls and are written by `save_pretrained`.
 
         Args:
-            calibration: sets the threshold, too.
-            roi: where to look, any mask that the call accepts.
+            calibration: sets the threshold, too; None removes it.
+            roi: where to look, any mask that the call accepts; None is everywhere.
             settings: any other setting of the constructor, by name.
 
         Returns:
@@ -310,19 +308,23 @@ class DiffusionADPipeline(DiffusionPipeline):
         Raises:
             ValueError: unknown setting or a value out of range; nothing is changed then.
         """
-        unknown = sorted(set(settings) - set(self.settings()) - {"calibration", "roi"})
+        unknown = sorted(set(settings) - set(self.settings()))
         if unknown:
             raise ValueError(
                 f"`{unknown[0]}` is no setting of the pipeline; use one of {sorted(self.settings())}."
             )
-        if roi is not None:
-            settings["roi"] = encode_roi(_read_roi(roi))
+        settings = {name: to_plain(value) for name, value in settings.items()}
+        if roi is not UNCHANGED:
+            settings["roi"] = None if roi is None else encode_roi(_read_roi(roi))
         changed = [k for k in SCORE_SETTINGS if k in settings and settings[k] != self.config[k]]
-        if calibration is not None:
+        if calibration is not UNCHANGED and calibration is not None:
             settings = {"threshold": calibration.threshold, **settings, "calibration": calibration.to_dict()}
-        elif changed and self.config.calibration is not None:
-            logger.warning("%s changed: the stored calibration no longer applies; calibrate again.", changed)
+        elif calibration is None or (changed and self.config.calibration is not None):
             settings["calibration"] = None
+            if changed:
+                logger.warning(
+                    "%s changed: the stored calibration no longer applies; calibrate again.", changed
+                )
         self._check_settings({**self.config, **settings})
         self.register_to_config(**settings)
         return self
@@ -355,55 +357,13 @@ class DiffusionADPipeline(DiffusionPipeline):
             if isinstance(source, Tensor):
                 _check_tensor(source, _name_of(i))
 
-    def _check_components(self) -> None:
-        if prediction_type_of(self.scheduler) not in ("epsilon", "sample"):
-            raise ValueError(
-                f"`scheduler` predicts {self.scheduler.config.prediction_type!r}; use "
-                "'epsilon' or 'sample' (x_0)."
-            )
+    def _check_settings(self, settings: dict[str, Any]) -> None:
         patch_size = patch_size_of(self.unet, 3)
-        if self.config.patch_size != patch_size:
-            raise ValueError(f"`patch_size` is {self.config.patch_size}, but `unet` works with {patch_size}.")
         multiples = {
             "unet": patch_size * 2 ** (len(self.unet.config.block_out_channels) - 1),
             "segmenter": self.segmenter.size_multiple,
         }
-        for name, multiple in multiples.items():
-            if self.config.image_size < 1 or self.config.image_size % multiple:
-                raise ValueError(
-                    f"`image_size` is {self.config.image_size}; `{name}` halves pictures down to blocks of "
-                    f"{multiple} pixels, so use a multiple of {multiple}."
-                )
-
-    def _check_settings(self, settings: dict[str, Any]) -> None:
-        t_max = self.scheduler.config.num_train_timesteps - 1
-        t_fine, t_coarse = settings["t_fine"], settings["t_coarse"]
-        for name, low, high in (
-            ("t_fine", 0, t_max),
-            ("t_coarse", 0, t_max),
-            ("num_inference_steps", 1, max(1, t_coarse)),
-            ("num_noise_samples", 1, 1024),
-            ("min_region_area", 0, 10**9),
-            ("ignore_border", 0, (settings["image_size"] - 1) // 2),
-        ):
-            value = settings[name]
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-                raise ValueError(f"`{name}` is {value!r}; give an integer in {low}..{high}.")
-        if t_fine >= t_coarse:
-            raise ValueError(
-                f"`t_fine` is {t_fine} and `t_coarse` {t_coarse}; `t_fine` must be the smaller one."
-            )
-        for name, low, high in (
-            ("guidance_weight", 0.0, math.inf),
-            ("threshold", 0.0, 1.0),
-            ("top_fraction", 0.0, 1.0),
-        ):
-            value = settings[name]
-            is_number = isinstance(value, int | float | np.number) and math.isfinite(value)
-            if not is_number or not low <= value <= high:
-                raise ValueError(f"`{name}` is {value!r}; give a number in {low:g}..{high:g}.")
-        if settings["resize_mode"] != "stretch":
-            raise ValueError(f'`resize_mode` is {settings["resize_mode"]!r}; use "stretch".')
+        check_settings(settings, self.scheduler.config.num_train_timesteps, patch_size, multiples)
 
     def _preprocess(self, batch: list[ImageInput], first: int) -> tuple[Tensor, list[tuple[int, int]]]:
         size = (self.config.image_size, self.config.image_size)
@@ -471,8 +431,11 @@ class DiffusionADPipeline(DiffusionPipeline):
         size = self.config.image_size
         inside = border_mask(size, settings["ignore_border"])
         if settings["roi"] is not None:
-            # Any part of a pixel inside the region keeps the pixel.
-            inside &= resize(decode_roi(settings["roi"]).astype(np.float32), (size, size)) > 0
+            roi = Image.fromarray(decode_roi(settings["roi"]))
+            # Where it shrinks, any part of a pixel inside the region keeps the pixel.
+            is_smaller = roi.width < size and roi.height < size
+            method = Image.Resampling.NEAREST if is_smaller else Image.Resampling.BOX
+            inside &= np.asarray(roi.convert("L").resize((size, size), method)) > 0
         if not inside.any():
             raise ValueError("`roi` leaves no pixel to look at; mark with non-zero pixels where to look.")
         return inside
@@ -552,15 +515,21 @@ def _check_tensor(tensor: Tensor, name: str) -> None:
         raise ImageError(
             f"{name} is a tensor of {tensor.dtype} with values {low}..{high}; give floats in 0..1."
         )
-    check_unit_range(tensor.detach().float().cpu().numpy(), name)
 
 
 def _read_roi(roi: ImageSource) -> np.ndarray:
-    """[H,W] bool from any mask picture or array; non-zero is inside."""
+    """[H,W] bool from any mask: non-zero is inside, or opaque where some of it is transparent."""
     if isinstance(roi, np.ndarray) and roi.dtype.kind in "bi":
         roi = (roi != 0).astype(np.uint8)
     elif isinstance(roi, Tensor):
         roi = (roi.squeeze() != 0).cpu().numpy().astype(np.uint8)
+    if not isinstance(roi, Image.Image | np.ndarray):
+        read_image(roi)  # for its errors
+        roi = Image.open(roi)
+    if isinstance(roi, Image.Image) and roi.has_transparency_data:
+        alpha = np.asarray(roi.convert("RGBA"))[:, :, 3]
+        if alpha.min() < 255:  # what drawing programs save
+            roi = alpha
     return read_image(roi, "`roi`").max(axis=2) > 0
 
 

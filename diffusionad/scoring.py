@@ -70,29 +70,40 @@ def find_regions(
     ys, xs = np.nonzero(labels)
     owner = labels[ys, xs]
     area = np.bincount(owner, minlength=count + 1)
-    x_mean = np.bincount(owner, xs, count + 1) / np.maximum(area, 1)
-    y_mean = np.bincount(owner, ys, count + 1) / np.maximum(area, 1)
+    kept = area >= max(min_area, 1)
+
+    # Pixels of the kept regions, region by region.
+    ys, xs, owner = (values[kept[owner]] for values in (ys, xs, owner))
     order = np.argsort(owner, kind="stable")
-    bounds = np.searchsorted(owner[order], np.arange(1, count + 2))
-    regions, kept = [], np.zeros(count + 1, dtype=bool)
-    for i in range(1, count + 1):
-        if area[i] < min_area:
-            continue
-        kept[i] = True
-        y, x = ys[order[bounds[i - 1] : bounds[i]]], xs[order[bounds[i - 1] : bounds[i]]]
-        values = anomaly_map[y, x]
-        top = int(values.argmax())
-        regions.append(
-            Region(
-                box=(int(x.min()), int(y.min()), int(x.max()) + 1, int(y.max()) + 1),
-                area=int(area[i]),
-                centroid=(float(x_mean[i]), float(y_mean[i])),
-                peak=float(values[top]),
-                peak_position=(int(x[top]), int(y[top])),
-            )
-        )
+    ys, xs, owner = ys[order], xs[order], owner[order]
+    if len(owner) == 0:
+        return np.zeros_like(mask), []
+    starts = np.flatnonzero(np.diff(owner, prepend=0))
+    areas = area[owner[starts]]
+    values = anomaly_map[ys, xs]
+    peaks = np.maximum.reduceat(values, starts)
+    # The first pixel of each region that reaches its peak.
+    at_peak = np.flatnonzero(values == np.repeat(peaks, areas))
+    tops = at_peak[np.searchsorted(at_peak, starts)]
+    columns = zip(
+        np.minimum.reduceat(xs, starts).tolist(),
+        np.minimum.reduceat(ys, starts).tolist(),
+        (np.maximum.reduceat(xs, starts) + 1).tolist(),
+        (np.maximum.reduceat(ys, starts) + 1).tolist(),
+        areas.tolist(),
+        (np.add.reduceat(xs, starts) / areas).tolist(),
+        (np.add.reduceat(ys, starts) / areas).tolist(),
+        peaks.tolist(),
+        xs[tops].tolist(),
+        ys[tops].tolist(),
+        strict=True,
+    )
+    regions = [
+        Region((left, top, right, bottom), n, (x, y), peak, (peak_x, peak_y))
+        for left, top, right, bottom, n, x, y, peak, peak_x, peak_y in columns
+    ]
     regions.sort(key=lambda region: (-region.peak, -region.area, region.box))
-    return kept[labels], regions
+    return kept[labels] & mask, regions
 
 
 def _label_components(mask: np.ndarray) -> tuple[np.ndarray, int]:

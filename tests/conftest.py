@@ -1,5 +1,7 @@
 """One tiny pipeline of real components for all tests: 64 x 64 pixels, seeded, calibrated on noise."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,9 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
+
+# Networks this small gain nothing from threads, and waiting threads make a busy machine crawl.
+torch.set_num_threads(1)
 
 
 def build_tiny_pipeline(seed: int = 0) -> DiffusionADPipeline:
@@ -67,5 +72,22 @@ def make_pictures() -> Callable[..., list[np.ndarray]]:
             noisy = wave + generator.normal(0, 0.05, wave.shape)
             pictures.append((noisy.clip(0, 1) * 255).round().astype(np.uint8))
         return pictures
+
+    return make
+
+
+@pytest.fixture
+def make_huge_png(tmp_path: Path) -> Callable[[int, int], Path]:
+    """Function (width, height) -> path of a PNG that claims this size in its header and holds nothing."""
+
+    def make(width: int, height: int) -> Path:
+        def chunk(kind: bytes, data: bytes) -> bytes:
+            return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+        header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+        path = tmp_path / "huge.png"
+        chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+        return path
 
     return make

@@ -64,8 +64,8 @@ def paper_long_form(unet, x_0, noise_fine, noise_coarse, t_fine, t_coarse, w):
     alpha_bar_coarse = SCHEDULER.alphas_cumprod[t_coarse].double()
     x_t = math.sqrt(alpha_bar_fine) * x_0 + math.sqrt(1 - alpha_bar_fine) * noise_fine
     x_t_coarse = math.sqrt(alpha_bar_coarse) * x_0 + math.sqrt(1 - alpha_bar_coarse) * noise_coarse
-    eps_fine = predict_eps(unet, x_t, torch.full((len(x_0),), t_fine))
-    eps_coarse = predict_eps(unet, x_t_coarse, torch.full((len(x_0),), t_coarse))
+    eps_fine = predict_eps(unet, SCHEDULER, x_t, torch.full((len(x_0),), t_fine))
+    eps_coarse = predict_eps(unet, SCHEDULER, x_t_coarse, torch.full((len(x_0),), t_coarse))
     x_0_coarse = (x_t_coarse - math.sqrt(1 - alpha_bar_coarse) * eps_coarse) / math.sqrt(alpha_bar_coarse)
     x_t_tilde = math.sqrt(alpha_bar_fine) * x_0_coarse.clamp(-1, 1) + math.sqrt(1 - alpha_bar_fine) * eps_fine
     eps_corrected = eps_fine - math.sqrt(1 - alpha_bar_fine) * w * (x_t_tilde - x_t)
@@ -144,7 +144,7 @@ def test_the_unet_sees_blocks_of_pixels_as_channels(patch_size):
     unet = make_unet(patch_size)
     x_t, *_ = draw(n=2)
     t = torch.tensor([10, 700])
-    eps_pred = predict_eps(unet, x_t, t)
+    eps_pred = predict_eps(unet, SCHEDULER, x_t, t)
     expected = F.pixel_shuffle(unet(F.pixel_unshuffle(x_t, patch_size), t).sample, patch_size)
     assert patch_size_of(unet, 3) == patch_size
     torch.testing.assert_close(eps_pred, expected, rtol=0, atol=0)
@@ -248,3 +248,45 @@ def test_iterative_denoising_leaves_the_scheduler_as_it_was():
     x_0, _, noise = draw(n=1)
     iterative_denoising(make_unet(1), scheduler, x_0, noise, 400, 2, [torch.Generator()])
     assert torch.equal(scheduler.timesteps, before)
+
+
+class PredictsX0:
+    """Stands for a perfect UNet whose scheduler says "sample": it gives back the clean pictures."""
+
+    def __init__(self, x_0):
+        self.answer = torch.cat([x_0, x_0])
+
+    def __call__(self, sample, t):
+        return SimpleNamespace(sample=self.answer)
+
+
+def test_a_unet_that_predicts_x_0_gives_the_eps_that_was_drawn():
+    scheduler = DDPMScheduler(prediction_type="sample")
+    x_0, noise_fine, noise_coarse = draw()
+    step = norm_guided_one_step(PredictsX0(x_0), scheduler, x_0, noise_fine, noise_coarse, 200, 400, 1.0)
+    torch.testing.assert_close(step.eps_pred, torch.cat([noise_fine, noise_coarse]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(step.x_0_hat, x_0.clamp(-1, 1), rtol=0, atol=1e-12)
+
+
+def test_both_ways_to_predict_are_the_same_network_seen_from_two_sides():
+    """Predicting eps, wrapped to predict x_0, leads to the same reconstruction, in one step and in more."""
+    unet, sample = make_unet(1), DDPMScheduler(prediction_type="sample")
+
+    def as_x_0(x_t, t):
+        alpha_bar = alpha_bar_at(SCHEDULER.alphas_cumprod, t, x_t)
+        return SimpleNamespace(sample=predict_x_0(x_t, unet(x_t, t).sample, alpha_bar))
+
+    pictures = draw(n=2)
+    with torch.no_grad():
+        one, two = (
+            norm_guided_one_step(net, scheduler, *pictures, 200, 400, 1.0).x_0_hat
+            for net, scheduler in ((unet, SCHEDULER), (as_x_0, sample))
+        )
+        many = [
+            iterative_denoising(
+                net, s, *pictures[::2], 400, 4, [torch.Generator().manual_seed(1) for _ in range(2)]
+            )
+            for net, s in ((unet, SCHEDULER), (as_x_0, sample))
+        ]
+    torch.testing.assert_close(two, one, rtol=0, atol=1e-10)
+    torch.testing.assert_close(many[1], many[0], rtol=0, atol=1e-10)

@@ -2,8 +2,7 @@
 
 import dataclasses
 import random
-import struct
-import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -150,7 +149,15 @@ def wide_pipeline() -> DiffusionADPipeline:
     return pipeline
 
 
-def test_scores_of_wide_networks_have_equal_bits_in_any_batch(wide_pipeline, make_pictures):
+@pytest.fixture(params=[1, 2])
+def threads(request) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_scores_of_wide_networks_have_equal_bits_in_any_batch(wide_pipeline, make_pictures, threads):
     pictures = make_pictures(4, side=256) + make_pictures(4, side=300, seed=1)
     together = wide_pipeline(pictures)
     for i in (0, 3, 7):
@@ -320,17 +327,34 @@ def test_where_to_look_is_saved_and_loaded(fresh_pipeline, tiny_pipeline, make_p
         assert output.threshold == 0.55
 
 
-def test_several_noise_draws_are_averaged(tiny_pipeline, make_pictures):
+def test_the_saved_roi_given_again_changes_nothing(fresh_pipeline, make_pictures, caplog):
+    roi = np.zeros((64, 64), dtype=bool)
+    roi[10:50, 7:64] = True
+    fresh_pipeline.configure(roi=roi, calibration=calibrate(np.linspace(0, 0.9, 40)))
+    assert fresh_pipeline(make_pictures(1), roi=roi).p_value is not None
+    assert fresh_pipeline(make_pictures(1), roi=~roi).p_value is None
+    fresh_pipeline.configure(roi=roi.astype(np.uint8))
+    assert fresh_pipeline.config.calibration is not None and caplog.records == []
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_several_noise_draws_are_averaged(tiny_pipeline, make_pictures, steps):
+    def look(generator: torch.Generator, draws: int) -> DiffusionADOutput:
+        return tiny_pipeline(
+            make_pictures(1),
+            generator=generator,
+            num_noise_samples=draws,
+            num_inference_steps=steps,
+            output_type="np",
+        )
+
     generator = torch.Generator().manual_seed(7)
-    first, second = (tiny_pipeline(make_pictures(1), generator=generator, output_type="np") for _ in range(2))
-    both = tiny_pipeline(
-        make_pictures(1), generator=torch.Generator().manual_seed(7), num_noise_samples=2, output_type="np"
-    )
+    first, second = look(generator, draws=1), look(generator, draws=1)
+    both = look(torch.Generator().manual_seed(7), draws=2)
     average = (first.anomaly_map[0] + second.anomaly_map[0]) / 2
     np.testing.assert_allclose(both.anomaly_map[0], average, atol=1e-6)
-    np.testing.assert_allclose(
-        both.reconstruction, (first.reconstruction + second.reconstruction) / 2, atol=1e-6
-    )
+    reconstruction = (first.reconstruction + second.reconstruction) / 2
+    np.testing.assert_allclose(both.reconstruction.clip(0, 1), reconstruction, atol=1e-6)
     assert np.abs(first.anomaly_map[0] - second.anomaly_map[0]).max() > 1e-3
 
 
@@ -351,20 +375,40 @@ def test_the_global_generator_is_neither_read_nor_advanced(tiny_pipeline, make_p
     assert_same(tiny_pipeline(make_pictures(1), num_inference_steps=2), first)
 
 
+def test_both_scales_get_independent_standard_noise(tiny_pipeline):
+    seen = []
+    hook = tiny_pipeline.unet.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
+    tiny_pipeline(np.full((64, 64, 3), 0.5))  # 0 in [-1, 1]: all that the UNet sees is noise
+    hook.remove()
+    [(sample, timesteps)] = seen
+    assert timesteps.tolist() == [200, 400]
+    alpha_bar = tiny_pipeline.scheduler.alphas_cumprod[timesteps]
+    noise = sample.flatten(1) / (1 - alpha_bar).sqrt()[:, None]  # [2,CSS]
+    np.testing.assert_allclose(noise.mean(1), 0, atol=0.05)
+    np.testing.assert_allclose(noise.std(1), 1, atol=0.05)
+    assert abs(torch.corrcoef(noise)[0, 1]) < 0.05
+
+
 def test_equal_pictures_get_equal_noise(tiny_pipeline, make_pictures):
     [picture] = make_pictures(1)
     for steps in (1, 3):
         assert len(set(tiny_pipeline([picture] * 3, num_inference_steps=steps).score.tolist())) == 1
 
 
-@pytest.mark.parametrize("steps", [2, 5, 400])
-def test_more_denoising_steps_are_another_method(tiny_pipeline, make_pictures, steps):
+@pytest.mark.parametrize("settings", [{"num_inference_steps": 2}, {"num_inference_steps": 5}], ids=str)
+def test_more_denoising_steps_are_another_method(tiny_pipeline, make_pictures, settings):
     [picture] = make_pictures(1)
     one = tiny_pipeline(picture, output_type="pt")
-    more = tiny_pipeline(picture, num_inference_steps=steps, output_type="pt")
+    more = tiny_pipeline(picture, **settings, output_type="pt")
     assert (one.reconstruction - more.reconstruction).abs().max() > 0.01
-    unguided = tiny_pipeline(picture, num_inference_steps=steps, guidance_weight=0.0)
+    unguided = tiny_pipeline(picture, **settings, guidance_weight=0.0)
     assert unguided.score[0] == more.score[0], "norm guidance takes no part"
+
+
+@pytest.mark.parametrize(("t_coarse", "steps"), [(1, 1), (20, 20), (21, 13)])
+def test_there_may_be_as_many_steps_as_timesteps(tiny_pipeline, make_pictures, t_coarse, steps):
+    settings = {"t_fine": 0, "t_coarse": t_coarse, "num_inference_steps": steps}
+    assert np.isfinite(tiny_pipeline(make_pictures(1), **settings).score).all()
 
 
 # Configuring
@@ -390,11 +434,11 @@ def test_configure_rejects_and_changes_nothing(fresh_pipeline):
         {"patch_size": 4},
         {"input_range": (1.0, 1.0)},
         {"input_range": "all"},
-        {"roi": np.zeros((64, 64), bool)},
+        {"roi": np.zeros((8, 8), bool)},
         {"seed": "zero"},
         {"antialias": "no"},
     ],
-    ids=str,
+    ids=lambda settings: next(iter(settings)),
 )
 def test_configure_refuses_what_the_next_call_could_not_use(fresh_pipeline, settings):
     before = dict(fresh_pipeline.config)
@@ -516,15 +560,17 @@ def test_networks_that_produce_nan_are_an_error_not_a_verdict(fresh_pipeline, ma
         fresh_pipeline(make_pictures(1))
 
 
-def test_the_authors_input_range_reaches_the_networks(tiny_pipeline, make_pictures):
-    pipeline = DiffusionADPipeline(**tiny_pipeline.components, image_size=64, input_range=(0.0, 1.0))
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 1.0)])
+def test_the_networks_see_pictures_in_the_input_range(tiny_pipeline, make_pictures, low, high):
+    pipeline = DiffusionADPipeline(**tiny_pipeline.components, image_size=64, input_range=(low, high))
     seen = []
-    hook = pipeline.segmenter.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    hook = pipeline.segmenter.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
     picture = make_pictures(1)[0].astype(np.float32) / 255
-    reconstruction = pipeline(picture, output_type="np").reconstruction
+    reconstruction = pipeline(picture, output_type="pt").reconstruction
     hook.remove()
-    np.testing.assert_allclose(seen[0][0].permute(1, 2, 0).numpy(), picture, atol=1e-6)
-    assert 0 <= reconstruction.min() <= reconstruction.max() <= 1
+    [(x_0, x_0_hat)] = seen
+    np.testing.assert_allclose(x_0[0].permute(1, 2, 0).numpy(), low + (high - low) * picture, atol=1e-6)
+    torch.testing.assert_close(reconstruction, ((x_0_hat - low) / (high - low)).clamp(0, 1))
 
 
 # Errors
@@ -554,7 +600,7 @@ def test_the_authors_input_range_reaches_the_networks(tiny_pipeline, make_pictur
         ({"generator": 3}, r"`generator` is a int; give one torch\.Generator"),
         ({"generator": [torch.Generator()]}, r"`generator` is a list"),
     ],
-    ids=str,
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_arguments_out_of_range_are_named_with_their_range(tiny_pipeline, make_pictures, argument, words):
     with pytest.raises(ValueError, match=words):
@@ -589,21 +635,17 @@ def test_a_bad_picture_is_named_by_its_place(tiny_pipeline, make_pictures, tenso
         tiny_pipeline([make_pictures(1)[0], tensor])
 
 
-def test_files_that_are_no_pictures_are_named(tiny_pipeline, make_pictures, tmp_path):
-    whole, cut, text, point, huge = (
-        tmp_path / f"{name}.png" for name in ("whole", "cut", "text", "point", "huge")
-    )
+def test_files_that_are_no_pictures_are_named(tiny_pipeline, make_pictures, make_huge_png, tmp_path):
+    whole, cut, text, point = (tmp_path / f"{name}.png" for name in ("whole", "cut", "text", "point"))
     Image.fromarray(make_pictures(1)[0]).save(whole)
     cut.write_bytes(whole.read_bytes()[:2000])
     text.write_text("not a picture")
     Image.new("RGB", (1, 1)).save(point)
-    header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 1, 0, 0, 0, 0)
-    huge.write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + header + struct.pack(">I", zlib.crc32(header)))
     for path, words in (
         (cut, "cannot be read .*truncated"),
         (text, "is no picture"),
         (point, "1 x 1 pixels; at least 8 x 8"),
-        (huge, "too large.*[Cc]rop or shrink"),
+        (make_huge_png(20_000, 20_000), "too large.*[Cc]rop or shrink"),
         (tmp_path, "is a folder"),
     ):
         with pytest.raises(ImageError, match=f"{path.name}`.*{words}"):
@@ -634,7 +676,7 @@ def test_a_size_that_the_segmenter_cannot_halve_names_the_segmenter(tiny_pipelin
 
 
 def test_a_scheduler_that_predicts_something_else_is_refused(tiny_pipeline):
-    with pytest.raises(ValueError, match=r"`scheduler` predicts 'v_prediction'; it must be 'epsilon'"):
+    with pytest.raises(ValueError, match=r"`scheduler` predicts 'v_prediction'; use 'epsilon' or 'sample'"):
         DiffusionADPipeline(
             tiny_pipeline.unet,
             DDPMScheduler(prediction_type="v_prediction"),

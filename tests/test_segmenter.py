@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch.serialization import safe_globals
 
@@ -140,9 +141,46 @@ def official_name(name: str) -> str:
     return f"decoder_segment.fin_out.0.{rest}"
 
 
+def authors_forward(weights: dict[str, torch.Tensor], x_0, x_0_hat) -> torch.Tensor:
+    """The authors' segmenter from its description, with their names of the weights; BatchNorm in training."""
+
+    def conv_norm_relu(h, prefix: str, conv: int):
+        h = F.conv2d(h, weights[f"{prefix}.{conv}.weight"], weights[f"{prefix}.{conv}.bias"], padding=1)
+        norm = f"{prefix}.{conv + 1}"
+        return F.batch_norm(
+            h, None, None, weights[f"{norm}.weight"], weights[f"{norm}.bias"], training=True
+        ).relu()
+
+    def pair(h, prefix: str):
+        return conv_norm_relu(conv_norm_relu(h, prefix, 0), prefix, 3)
+
+    h = torch.cat([x_0, x_0_hat], dim=1)
+    skips = [pair(h, "encoder_segment.block1")]
+    for level in range(2, 7):
+        skips.append(pair(F.max_pool2d(skips[-1], 2), f"encoder_segment.block{level}"))
+    h = skips.pop()
+    for suffix in ("_b", "1", "2", "3", "4"):
+        h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=True)
+        h = conv_norm_relu(h, f"decoder_segment.up{suffix}", 1)
+        h = pair(torch.cat([h, skips.pop()], dim=1), f"decoder_segment.db{suffix}")
+    name = "decoder_segment.fin_out.0"
+    return F.conv2d(h, weights[f"{name}.weight"], weights[f"{name}.bias"], padding=1)
+
+
+@torch.no_grad()
+def test_the_authors_architecture_is_one_configuration_of_ours():
+    # In training mode: with the statistics of the batch, the input reaches the output even in random weights.
+    segmenter = make_segmenter(block_out_channels=(4, 8, 16, 32, 32, 32), norm="batch").double().train()
+    weights = {official_name(name): weight for name, weight in segmenter.state_dict().items()}
+    pair = [x.double() for x in make_pair(n=3, size=96)]
+    expected = authors_forward(weights, *pair)
+    torch.testing.assert_close(segmenter(*pair), expected, rtol=0, atol=1e-9)
+    assert expected.std() > 0.01
+
+
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN.name} is not beside the repository")
 @torch.no_grad()
-def test_the_authors_segmenter_is_one_configuration_of_ours():
+def test_the_authors_checkpoint_gives_the_authors_map():
     # The file's settings are a defaultdict, which torch unpickles only as something it knows.
     plain_dict = (lambda _factory: {}, "collections.defaultdict")
     with safe_globals([plain_dict, (str, "builtins.str")]):

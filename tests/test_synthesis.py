@@ -78,11 +78,11 @@ def test_a_family_places_its_own_defect_where_it_can(family, picture, bank):
 
 
 @pytest.mark.parametrize("family", ["perlin", "scratch", "dots", "chip", "patch"])
-@pytest.mark.parametrize("visible_only", [False, True])
-def test_the_picture_is_unchanged_outside_the_mask(family, visible_only, picture, bank):
+@pytest.mark.parametrize("options", [{}, {"visible_only": True, "opacity_min": 0.79}], ids=["", "visible"])
+def test_the_picture_is_unchanged_outside_the_mask(family, options, picture, bank):
     rng = np.random.default_rng(1)
-    for _ in range(15):
-        sample = synthesize(picture, rng, defective(family, visible_only=visible_only), bank, disc())
+    for _ in range(40):
+        sample = synthesize(picture, rng, defective(family, **options), bank, disc())
         assert np.array_equal(sample.image[sample.mask == 0], picture[sample.mask == 0])
 
 
@@ -120,15 +120,34 @@ def test_the_contrast_keeps_within_its_bounds(bank):
     assert max(peaks) <= 32.01 and min(peaks) < 10 and np.median(peaks) < 20
 
 
-def test_thin_defects_are_no_weaker_than_the_grain(bank):
+def test_thin_defects_stand_out_from_the_grain(bank):
     rng = np.random.default_rng(0)
-    noise = rng.normal(0.5, 0.08, (SIZE, SIZE, 1)).clip(0, 1)
+    noise = rng.normal(0.5, 0.05, (SIZE, SIZE, 1)).clip(0, 1)
     grained = noise.repeat(3, axis=-1).astype(np.float32)
     config = SynthesisConfig(
         probability=1, families=("scratch", "dots"), contrast_min_levels=8, contrast_max_levels=8
     )
     peaks = [np.abs(synthesize(grained, rng, config, bank).image - grained).max() for _ in range(40)]
-    assert 0.06 < np.median(peaks) and max(peaks) < 0.1  # 8 levels would be 0.031
+    assert np.median(peaks) > 0.07 and max(peaks) < 0.13  # 8 levels would be 0.031
+
+
+def test_a_patch_is_no_stronger_than_the_contrast(bank):
+    halves = np.full((SIZE, SIZE, 3), 0.2, np.float32)
+    halves[:, SIZE // 2 :] = 0.8
+    rng = np.random.default_rng(0)
+    config = defective("patch", contrast_min_levels=16, contrast_max_levels=16)
+    samples = [synthesize(halves, rng, config, bank) for _ in range(40)]
+    peaks = [np.abs(sample.image - halves).max() for sample in samples if sample.family == "patch"]
+    assert len(peaks) > 20 and np.median(peaks) == pytest.approx(16 / 255, abs=0.02)
+
+
+def test_a_patch_of_one_texture_on_itself_is_no_defect(bank):
+    grained = np.random.default_rng(0).normal(0.5, 0.1, (SIZE, SIZE, 1)).clip(0, 1)
+    rng = np.random.default_rng(0)
+    samples = [
+        synthesize(grained.repeat(3, -1).astype("f4"), rng, defective("patch"), bank) for _ in range(20)
+    ]
+    assert {sample.family for sample in samples} == {"perlin"}
 
 
 def test_the_families_are_drawn_evenly(picture, bank):

@@ -1,0 +1,113 @@
+"""The settings that are saved with a pipeline: what values they may have, and which of them change scores."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from diffusionad.scoring import decode_roi
+
+# A calibration made with other values of these says nothing about the scores of a pipeline.
+SCORE_SETTINGS = (
+    "image_size",
+    "resize_mode",
+    "antialias",
+    "input_range",
+    "t_fine",
+    "t_coarse",
+    "guidance_weight",
+    "num_inference_steps",
+    "num_noise_samples",
+    "top_fraction",
+    "seed",
+    "roi",
+    "ignore_border",
+)
+
+
+def to_plain(value: Any) -> Any:
+    """NumPy numbers and tuples as what JSON gives back."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return [to_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def check_settings(
+    settings: dict[str, Any], num_train_timesteps: int, patch_size: int, multiples: dict[str, int]
+) -> None:
+    """Raise a ValueError that names the setting, what it is and what it may be.
+
+    Args:
+        settings: all of a pipeline, by name.
+        num_train_timesteps: T of the scheduler.
+        patch_size: p that the UNet works with.
+        multiples: for each network, what `image_size` must be a multiple of.
+    """
+    if settings["patch_size"] != patch_size:
+        raise ValueError(f"`patch_size` is {settings['patch_size']!r}, but `unet` works with {patch_size}.")
+    _check_integer(settings, "image_size", 1, 2**16)
+    for name, multiple in multiples.items():
+        if settings["image_size"] % multiple:
+            raise ValueError(
+                f"`image_size` is {settings['image_size']}; `{name}` halves pictures down to blocks of "
+                f"{multiple} pixels, so use a multiple of {multiple}."
+            )
+    if settings["resize_mode"] != "stretch":
+        raise ValueError(f'`resize_mode` is {settings["resize_mode"]!r}; use "stretch".')
+    if not isinstance(settings["antialias"], bool):
+        raise ValueError(f"`antialias` is {settings['antialias']!r}; use True or False.")
+    _check_range(settings["input_range"])
+
+    for name in ("t_fine", "t_coarse"):
+        _check_integer(settings, name, 0, num_train_timesteps - 1)
+    if settings["t_fine"] >= settings["t_coarse"]:
+        raise ValueError(
+            f"`t_fine` is {settings['t_fine']} and `t_coarse` {settings['t_coarse']}; "
+            "`t_fine` must be the smaller one."
+        )
+    _check_integer(settings, "num_inference_steps", 1, settings["t_coarse"])
+    _check_integer(settings, "num_noise_samples", 1, 1024)
+    _check_integer(settings, "seed", 0, 2**63 - 1)
+    _check_integer(settings, "min_region_area", 0, 10**9)
+    _check_integer(settings, "ignore_border", 0, (settings["image_size"] - 1) // 2)
+    _check_number(settings, "guidance_weight", 0, math.inf)
+    _check_number(settings, "threshold", 0, 1)
+    _check_number(settings, "top_fraction", 0, 1)
+    _check_roi(settings["roi"])
+    _check_calibration(settings["calibration"])
+
+
+def _check_integer(settings: dict[str, Any], name: str, low: int, high: int) -> None:
+    value = settings[name]
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise ValueError(f"`{name}` is {value!r}; give an integer in {low}..{high}.")
+
+
+def _check_number(settings: dict[str, Any], name: str, low: float, high: float) -> None:
+    value = settings[name]
+    is_number = isinstance(value, int | float | np.number) and math.isfinite(value)
+    if not is_number or not low <= value <= high:
+        raise ValueError(f"`{name}` is {value!r}; give a number in {low:g}..{high:g}.")
+
+
+def _check_range(value: Any) -> None:
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    if not is_pair or not all(isinstance(v, int | float) for v in value) or not value[0] < value[1]:
+        raise ValueError(f"`input_range` is {value!r}; give (low, high) such as (-1, 1).")
+
+
+def _check_roi(roi: Any) -> None:
+    try:
+        inside = None if roi is None else decode_roi(roi)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"`roi` is damaged ({error}); set it again with `configure(roi=mask)`.") from error
+    if inside is not None and not inside.any():
+        raise ValueError("`roi` leaves no pixel to look at; mark with non-zero pixels where to look.")
+
+
+def _check_calibration(calibration: Any) -> None:
+    if calibration is None:
+        return
+    fields = {"threshold", "rate", "n", "scores", "date"}
+    if not isinstance(calibration, dict) or set(calibration) != fields or not calibration["scores"]:
+        raise ValueError("`calibration` is damaged; calibrate again.")
