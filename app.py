@@ -1,0 +1,28 @@
+"""Entry of the Hugging Face Space and of `make demo`: build the screens, queue, launch.
+
+GRADIO_SERVER_NAME, GRADIO_SERVER_PORT: where to listen (127.0.0.1 and the first free port from 7860).
+DIFFUSIONAD_MODELS: more models to offer, folders and Hub ids separated by commas.
+"""
+
+import logging
+
+from diffusionad.ui import CSS, THEME, build_app
+
+
+def main() -> None:
+    """Serve until interrupted; Gradio prints the address."""
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("diffusionad").setLevel(logging.INFO)
+    app = build_app().queue(max_size=64)
+    app.launch(
+        theme=THEME,
+        css=CSS,
+        max_file_size="20mb",
+        ssr_mode=False,
+        run_history=False,
+        footer_links=["api", "settings"],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What an inspection says about a picture: as a sentence, in results.csv, in results.json."""
+
+import csv
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from diffusionad.scoring import Region
+
+if TYPE_CHECKING:
+    from diffusionad.pipeline import DiffusionADOutput
+
+CSV_COLUMNS = (
+    "file",
+    "verdict",
+    "score",
+    "threshold",
+    "p_value",
+    "false_alarm_rate",
+    "n",
+    "regions",
+    "boxes",
+    "seconds",
+    "overlay",
+    "error",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Normal or anomalous, and why.
+
+    Attributes:
+        is_anomalous: the verdict.
+        score: in [0, 1].
+        threshold: in [0, 1].
+        p_value: probability that a normal picture scores this high; None without a fitting calibration.
+        false_alarm_rate: what the calibration promises at this threshold; None where it promises nothing.
+        n: number of normal pictures behind the p-value; None without one.
+    """
+
+    is_anomalous: bool
+    score: float
+    threshold: float
+    p_value: float | None = None
+    false_alarm_rate: float | None = None
+    n: int | None = None
+
+    @property
+    def word(self) -> str:
+        return "anomalous" if self.is_anomalous else "normal"
+
+    @property
+    def details(self) -> str:
+        """Such as `score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)`."""
+        above = self.score > self.threshold
+        digits = 3  # more where the two would look the same
+        while digits < 9 and above and f"{self.score:.{digits}f}" == f"{self.threshold:.{digits}f}":
+            digits += 1
+        text = f"score {self.score:.{digits}f} {'>' if above else '<='} {self.threshold:.{digits}f}"
+        if above and not self.is_anomalous:
+            text += ", but every region is too small"
+        if self.p_value is not None:
+            promise = (
+                ""
+                if self.false_alarm_rate is None
+                else f"false-alarm rate {percent(self.false_alarm_rate)}, "
+            )
+            text += f", p = {self.p_value:.3f} ({promise}n = {self.n})"
+        return text
+
+    def __str__(self) -> str:
+        return f"{self.word.upper()} {self.details}"
+
+
+def percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"
+
+
+def verdicts_of(output: "DiffusionADOutput", calibration: dict | None) -> list[Verdict]:
+    """The verdicts of one call.
+
+    Args:
+        output: of the pipeline, N pictures.
+        calibration: the pipeline's `config.calibration`. Its rate is promised only at its own threshold.
+
+    Returns:
+        N verdicts.
+    """
+    has_p = output.p_value is not None
+    promises = has_p and calibration["threshold"] == output.threshold
+    return [
+        Verdict(
+            is_anomalous=bool(output.is_anomalous[i]),
+            score=float(score),
+            threshold=output.threshold,
+            p_value=float(output.p_value[i]) if has_p else None,
+            false_alarm_rate=calibration["rate"] if promises else None,
+            n=calibration["n"] if has_p else None,
+        )
+        for i, score in enumerate(output.score)
+    ]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One picture: a verdict, or the error that kept it from being read.
+
+    Attributes:
+        file: the picture.
+        verdict: None when it could not be read.
+        regions: anomalous regions, highest peak first.
+        seconds: of the networks and the scoring, the picture's share of its batch.
+        overlay: the picture drawn for it, if any.
+        error: why it could not be read.
+    """
+
+    file: Path
+    verdict: Verdict | None = None
+    regions: tuple[Region, ...] = ()
+    seconds: float | None = None
+    overlay: Path | None = None
+    error: str | None = None
+
+    @property
+    def word(self) -> str:
+        """anomalous, normal or error."""
+        return self.verdict.word if self.verdict else "error"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; the same keys for every picture."""
+        verdict = self.verdict
+        return {
+            "file": str(self.file),
+            "verdict": self.word,
+            "score": verdict and verdict.score,
+            "threshold": verdict and verdict.threshold,
+            "p_value": verdict and verdict.p_value,
+            "false_alarm_rate": verdict and verdict.false_alarm_rate,
+            "n": verdict and verdict.n,
+            "regions": [asdict(region) for region in self.regions],
+            "seconds": self.seconds,
+            "overlay": self.overlay and str(self.overlay),
+            "error": self.error,
+        }
+
+
+class ResultWriter:
+    """Streams results into `results.csv` and `results.json`, which appear, whole, when the writer is closed.
+
+    Until then they grow under the name `….partial`; nothing is kept in memory, whatever the number of
+    pictures. Also an exception closes the files properly: what was inspected is kept. The column `boxes` of
+    the CSV file has `left top right bottom` of each region, in pixels, with `;` between regions.
+
+    Args:
+        folder: where to write; must exist.
+        header: what was inspected and how, the head of the JSON file.
+        total: number of pictures to come, tells a complete run from an interrupted one.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any], total: int):
+        self.paths = folder / "results.csv", folder / "results.json"
+        self.counts: Counter[str] = Counter()  # by the word of the result
+        self._total = total
+        # Names of files need not be valid Unicode; they come out as the bytes that they are.
+        self._csv_file, self._json_file = (
+            open(_partial(path), "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+            for path in self.paths
+        )
+        self._csv = csv.DictWriter(self._csv_file, CSV_COLUMNS)
+        self._csv.writeheader()
+        self._json_file.write(json.dumps(header, indent=1)[:-2] + ',\n "results": [')
+
+    def add(self, result: Result) -> None:
+        row = result.to_dict()
+        separator = ",\n  " if self.counts.total() else "\n  "
+        self._json_file.write(separator + json.dumps(row))
+        boxes = "; ".join(" ".join(map(str, region.box)) for region in result.regions)
+        self._csv.writerow(row | {"regions": len(result.regions), "boxes": boxes})
+        self.counts[result.word] += 1
+
+    def summary(self) -> dict[str, int | bool]:
+        done = self.counts.total()
+        names = {"anomalous": "anomalous", "normal": "normal", "unreadable": "error"}
+        return {
+            "pictures": done,
+            **{name: self.counts[word] for name, word in names.items()},
+            "complete": done == self._total,
+        }
+
+    def __enter__(self) -> "ResultWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._json_file.write(f'\n ],\n "summary": {json.dumps(self.summary())}\n}}\n')
+        for file, path in zip((self._csv_file, self._json_file), self.paths, strict=True):
+            file.close()
+            # A run that failed before its first picture leaves an earlier result alone.
+            if self.counts:
+                os.replace(_partial(path), path)
+            else:
+                _partial(path).unlink()
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Level 1 is several times faster than the default, for files a little larger.
+    image.save(_partial(path), format="PNG", compress_level=1)
+    os.replace(_partial(path), path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")

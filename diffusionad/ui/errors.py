@@ -1,0 +1,57 @@
+"""Every failure becomes one sentence in the page; stack traces stay in the log."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+import torch
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def in_one_sentence(server_name: object = "", shown_name: str = "") -> Iterator[None]:
+    """Turn what is raised inside into a gr.Error of one sentence.
+
+    `server_name`, a path that means nothing to the visitor, is shown as `shown_name`.
+    """
+    try:
+        yield
+    except gr.Error:
+        raise
+    except Exception as error:
+        # Also decoders and downloads fail in ways that nobody listed: the visitor still gets a sentence.
+        message = _sentence(error)
+        if message is None:
+            logger.exception("Unexpected error")
+            message = "Something went wrong here, and not on your side; please try again."
+        elif str(server_name):
+            message = message.replace(str(server_name), shown_name)
+        logger.info("Refused: %s", message)
+        raise gr.Error(message, duration=20, print_exception=False) from error
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell a visitor; None for a bug."""
+    match error:
+        case GatedRepoError():
+            return "This model is on the Hub, but its owner has to grant access to it first."
+        case RepositoryNotFoundError():
+            return "The Hub has no such model, or it is private; check the name (org/name)."
+        case LocalEntryNotFoundError() | OfflineModeIsEnabled() | ConnectionError():
+            return "The Hub cannot be reached from here, and the model is not in the local cache."
+        case HfHubHTTPError():
+            return "The Hub refused to hand out this model; try again later."
+        case MemoryError() | torch.OutOfMemoryError():
+            return "There is too little memory for this picture; shrink it first."
+        case ValueError() | OSError() | RuntimeError() if str(error):
+            return " ".join(str(error).split())
+    return None

@@ -1,0 +1,159 @@
+"""The models that visitors may choose from; each is loaded once and shared by all requests."""
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+import diffusionad
+from diffusionad.image_io import IMAGE_SUFFIXES
+from diffusionad.loading import find_folder
+from diffusionad.pipeline import DiffusionADPipeline
+from diffusionad.ui.errors import in_one_sentence
+
+logger = logging.getLogger(__name__)
+
+MODELS_VARIABLE = "DIFFUSIONAD_MODELS"  # folders and Hub ids, separated by commas
+MAX_MODELS_VARIABLE = "DIFFUSIONAD_MAX_MODELS"
+DEFAULT_MAX_MODELS = 3
+
+MAX_DEFECTIVE, MAX_GOOD = 6, 2  # example pictures of a model
+
+
+@dataclass
+class Model:
+    """A model and what is needed to share it.
+
+    Attributes:
+        name: as the visitor knows it.
+        lock: held while the model is loaded or runs; one picture at a time.
+        folder: where it was loaded from; None before.
+        pipeline: None before it is loaded.
+    """
+
+    name: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    folder: Path | None = None
+    pipeline: DiffusionADPipeline | None = None
+
+    @property
+    def device(self) -> str:
+        return {"cuda": "GPU", "mps": "Apple GPU", "cpu": "CPU"}[self.pipeline.device.type]
+
+    def examples(self) -> list[Path]:
+        """Pictures in the model's folder `examples`, the defective ones first."""
+        pictures = sorted(p for p in self.folder.glob("examples/*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        good = [p for p in pictures if p.stem.startswith("good")]
+        defective = [p for p in pictures if not p.stem.startswith("good")]
+        return [*defective[:MAX_DEFECTIVE], *good[:MAX_GOOD]]
+
+
+class ModelRegistry:
+    """Names to loaded models.
+
+    Args:
+        models: folders and Hub ids to offer beside the embedded models; None reads `DIFFUSIONAD_MODELS`.
+        max_models: how many stay loaded, the least recently used one goes first; None reads
+            `DIFFUSIONAD_MAX_MODELS`.
+        load: (folder) -> pipeline.
+    """
+
+    def __init__(
+        self,
+        models: list[str] | None = None,
+        max_models: int | None = None,
+        load: Callable[[Path], DiffusionADPipeline] = DiffusionADPipeline.from_pretrained,
+    ):
+        if models is None:
+            models = [name.strip() for name in os.environ.get(MODELS_VARIABLE, "").split(",")]
+        if max_models is None:
+            max_models = int(os.environ.get(MAX_MODELS_VARIABLE, DEFAULT_MAX_MODELS))
+        self.max_models = max(1, max_models)
+        self._load = load
+        self._sources = _embedded_models() | _named([name for name in models if name])
+        self._models: OrderedDict[str, Model] = OrderedDict()  # the most recently used one last
+        self._lock = threading.Lock()
+
+    def names(self) -> list[str]:
+        """The models on offer."""
+        return list(self._sources)
+
+    def get(self, name: str | None) -> Model:
+        """The model of this name, folder or Hub id, loaded if need be; the first one on offer for None.
+
+        Raises:
+            gr.Error: there is no such model, or it cannot be loaded.
+        """
+        name = (name or "").strip() or next(iter(self._sources), "")
+        with in_one_sentence():
+            if not name:
+                raise ValueError("Choose a model first: type a folder or the id of one on the Hub.")
+            source = self._source(name)
+            with self._lock:
+                model = self._models.setdefault(source, Model(name))
+                self._models.move_to_end(source)
+            with model.lock:
+                if model.pipeline is None:
+                    self._fill(model, source)
+            return model
+
+    def _source(self, name: str) -> str:
+        """Folder or Hub id; the same for all names of one model."""
+        source = self._sources.get(name, name)
+        return str(Path(source).resolve()) if Path(source).is_dir() else source
+
+    def _fill(self, model: Model, source: str) -> None:
+        started = time.perf_counter()
+        try:
+            model.folder = self._find(model.name, source)
+            with in_one_sentence(model.folder, model.name):
+                pipeline = self._load(model.folder)
+                pipeline.set_progress_bar_config(disable=True)
+                model.pipeline = pipeline.to(_best_device())
+        except Exception:
+            with self._lock:
+                self._models.pop(source, None)
+            raise
+        seconds = time.perf_counter() - started
+        logger.info("Loaded %s on %s in %.1f s", model.name, model.pipeline.device, seconds)
+        with self._lock:
+            self._models[source] = model
+            # Only now, so that names that cannot be loaded push nothing out.
+            loaded = [s for s, m in self._models.items() if m.pipeline is not None]
+            for least_recent in loaded[: max(0, len(loaded) - self.max_models)]:
+                del self._models[least_recent]
+
+    def _find(self, name: str, source: str) -> Path:
+        # On a public Space a visitor's words reach neither the server's disk nor its owner's private models.
+        is_public = "SPACE_ID" in os.environ and source not in map(self._source, self._sources)
+        if is_public and (Path(source).is_dir() or source.count("/") != 1):
+            raise ValueError(f"`{name}` is not the id of a model on the Hub (org/name).")
+        token = False if is_public else None
+        return find_folder(source, None, None, token, None, local_files_only=False)
+
+
+def _embedded_models() -> dict[str, str]:
+    if not hasattr(diffusionad, "demo_models"):
+        return {}
+    return {name: str(diffusionad.demo_model(name)) for name in diffusionad.demo_models()}
+
+
+def _named(sources: list[str]) -> dict[str, str]:
+    """Name to source: a folder goes by its last part where that is unique, a Hub id by itself."""
+    short = [Path(source).name if Path(source).is_dir() else source for source in sources]
+    return {
+        name if short.count(name) == 1 else source: source
+        for name, source in zip(short, sources, strict=True)
+    }
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

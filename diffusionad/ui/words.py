@@ -1,0 +1,101 @@
+"""What the page says, as HTML: the verdict, the regions, the model in a line."""
+
+from html import escape
+
+from diffusionad import results
+from diffusionad.scoring import Region
+from diffusionad.ui.inspected import Inspected
+from diffusionad.ui.models import Model
+
+MAX_ROWS = 10  # of the table of regions
+
+
+def percent(rate: float) -> str:
+    """As everywhere, but never broken over two lines."""
+    return results.percent(rate).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def waiting(text: str) -> str:
+    """The banner before there is a verdict."""
+    return f'<div class="verdict waiting" role="status"><div class="word">{escape(text)}</div></div>'
+
+
+def banner(inspected: Inspected) -> str:
+    """The verdict, readable from across the room, and why."""
+    verdict = inspected.verdict
+    word, kind, sign = ("ANOMALOUS", "anomalous", "✕") if verdict.is_anomalous else ("GOOD", "good", "✓")
+    details = verdict.details[:1].upper() + verdict.details[1:]
+    details = details.replace("<=", "≤").replace(" %", "\N{NO-BREAK SPACE}%")
+    lines = [details, *_explanations(inspected)]
+    text = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    score, threshold = 100 * verdict.score, 100 * verdict.threshold
+    return (
+        f'<div class="verdict {kind}" role="status" aria-live="polite">'
+        f'<div class="word"><span class="sign" aria-hidden="true">{sign}</span>{word}</div>'
+        f'<div class="gauge" aria-hidden="true"><div class="fill" style="width:{score:.2f}%"></div>'
+        f'<div class="tick" style="left:{threshold:.2f}%"></div></div>'
+        f'<div class="why">{text}</div></div>'
+    )
+
+
+def _explanations(inspected: Inspected) -> list[str]:
+    verdict, share = inspected.verdict, inspected.false_alarms()
+    if share is None:
+        return ["Not calibrated for these settings: the score has no p-value."]
+    lines = [f"At most {percent(verdict.p_value)} of good parts score this high."]
+    if verdict.threshold != inspected.saved_threshold:
+        lines.append(
+            f"Threshold moved by hand: at most {percent(share)} of good parts would be called anomalous. "
+            f"The model's own is {inspected.saved_threshold:.3f}."
+        )
+    return lines
+
+
+def region_table(inspected: Inspected) -> str:
+    """The anomalous regions, highest peak first."""
+    regions, pixels = inspected.regions, inspected.anomaly_map.size
+    if not regions:
+        is_faint = inspected.verdict.is_anomalous
+        text = "Above the threshold by its highest points alone: " if is_faint else ""
+        return f'<p class="note">{text}{"no" if is_faint else "No"} region stands out in this picture.</p>'
+    rows = "".join(_row(number, region, pixels) for number, region in enumerate(regions[:MAX_ROWS], 1))
+    heads = "".join(f"<th>{head}</th>" for head in ("", "Position", "Size", "Area", "Peak"))
+    more = len(regions) - MAX_ROWS
+    rest = f'<p class="note">… and {more} more with lower peaks.</p>' if more > 0 else ""
+    return f'<table class="regions"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{rest}'
+
+
+def _row(number: int, region: Region, pixels: int) -> str:
+    left, top, right, bottom = region.box
+    cells = (
+        f"{number}",
+        f"{left}, {top}",
+        f"{right - left} × {bottom - top} px",
+        f"{region.area} px ({percent(region.area / pixels)})",
+        f"{region.peak:.3f}",
+    )
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def run_line(inspected: Inspected) -> str:
+    """Which model ran where, on what, and for how long."""
+    height, width = inspected.anomaly_map.shape
+    parts = (
+        f"{inspected.seconds:.2f} s on the {inspected.device}",
+        f"picture {width} × {height} px",
+        f"model {escape(inspected.model)}",
+    )
+    return f'<p class="note">{" · ".join(parts)}</p>'
+
+
+def model_line(model: Model) -> str:
+    """What the model was trained on and what its threshold promises."""
+    config = model.pipeline.config
+    size = config.image_size
+    parts = [f"trained on {config.category}"] if config.category else []
+    parts += [f"sees {size} × {size} px", f"threshold {config.threshold:.3f}"]
+    if config.calibration is not None and config.calibration["threshold"] == config.threshold:
+        rate, n = config.calibration["rate"], config.calibration["n"]
+        parts.append(f"false-alarm rate {percent(rate)} promised from {n} good parts")
+    line = ", ".join(parts)
+    return f"{line[:1].upper()}{line[1:]}."

@@ -1,0 +1,563 @@
+"""The app, started as a visitor meets it, and the parts behind the screens."""
+
+import html
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from diffusionad import DiffusionADPipeline
+from diffusionad.image_io import read_image
+from diffusionad.ui import build_app
+from diffusionad.ui.files import caption, inspect_upload, served, viewable
+from diffusionad.ui.inspect import InspectTab
+from diffusionad.ui.inspected import VIEWS, inspect_picture
+from diffusionad.ui.models import ModelRegistry
+from diffusionad.ui.words import banner, model_line, region_table
+
+APP = Path(__file__).parents[1] / "app.py"
+DISPLAY = (VIEWS[0], 0.5, "inferno")
+
+
+def write(path: Path, picture: np.ndarray) -> Path:
+    Image.fromarray(picture).save(path)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path: Path, make_pictures: Callable[..., list[np.ndarray]]) -> Path:
+    """A PNG of 96 x 60 pixels."""
+    return write(tmp_path / "part.png", make_pictures(1, side=96)[0][:60])
+
+
+def upload(path: Path) -> dict:
+    """The file as Gradio hands it over after an upload."""
+    return {"path": served(path), "orig_name": path.name}
+
+
+# The app as a process of its own.
+
+
+@dataclass
+class RunningApp:
+    url: str
+    log: Path
+    client: Client
+
+
+@pytest.fixture(scope="module")
+def app(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        "DIFFUSIONAD_MODELS": f" {tiny_model_folder} , ",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    environment.pop("PYTHONPATH", None)
+    url, log = f"http://127.0.0.1:{port}/", elsewhere / "log.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(APP)], cwd=elsewhere, env=environment, stdout=output, stderr=output
+        )
+    try:
+        wait_until_served(url, process, log)
+        yield RunningApp(url, log, Client(url, verbose=False, download_files=elsewhere / "downloads"))
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def wait_until_served(url: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(1800):
+        assert process.poll() is None, log.read_text()
+        try:
+            httpx.get(url)
+            return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(f"not served after three minutes: {log.read_text()}")
+
+
+def inspect(app: RunningApp, path: Path, model: str = "tiny", threshold: float | None = None) -> tuple:
+    return app.client.predict(handle_file(path), model, threshold, api_name="/inspect")
+
+
+def sentence_for(app: RunningApp, path: Path | None, model: str = "tiny", threshold: float | None = None):
+    image = None if path is None else handle_file(path)
+    with pytest.raises(AppError) as failure:
+        app.client.predict(image, model, threshold, api_name="/inspect")
+    message = str(failure.value)
+    assert "\n" not in message and "Traceback" not in message
+    return message
+
+
+def test_the_entry_of_the_space_is_under_forty_lines():
+    assert len(APP.read_text().splitlines()) < 40
+
+
+def test_the_page_is_served_at_the_port_that_was_asked_for_and_says_so(app):
+    page = httpx.get(app.url).text
+    assert "what the part should have looked like" in page
+    assert app.url.rstrip("/") in app.log.read_text()
+
+
+def test_the_models_are_listed_by_short_names(app):
+    assert app.client.predict(api_name="/models") == ["tiny"]
+
+
+def test_the_api_page_shows_two_endpoints_and_no_screen_events(app):
+    endpoints = app.client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {"/models", "/inspect"}
+    parameters = [p["parameter_name"] for p in endpoints["/inspect"]["parameters"]]
+    assert parameters == ["image", "model", "threshold"]
+
+
+def test_the_api_answers_as_the_pipeline_does(app, picture, tiny_pipeline):
+    expected = tiny_pipeline(picture)
+    answer, overlay, reconstruction = inspect(app, picture)
+    assert answer["score"] == pytest.approx(expected.score[0], abs=1e-6)
+    assert answer["threshold"] == pytest.approx(tiny_pipeline.config.threshold, abs=1e-12)
+    assert answer["is_anomalous"] == bool(expected.is_anomalous[0])
+    assert answer["p_value"] == pytest.approx(expected.p_value[0])
+    assert (answer["n"], answer["false_alarm_rate"]) == (40, pytest.approx(1 / 41))
+    assert len(answer["regions"]) == len(expected.regions[0])
+    assert answer["model"] == "tiny" and answer["seconds"] > 0
+    for path in (overlay, reconstruction):
+        with Image.open(path) as image:
+            assert (image.format, image.size) == ("PNG", (96, 60))
+
+
+def test_the_arguments_of_the_api_have_names_and_defaults(app, picture):
+    by_name = app.client.predict(image=handle_file(picture), api_name="/inspect")
+    assert by_name[0]["score"] == inspect(app, picture)[0]["score"]
+
+
+def test_the_api_honours_the_threshold(app, picture):
+    lenient, strict = inspect(app, picture, threshold=1.0)[0], inspect(app, picture, threshold=0.0)[0]
+    assert (lenient["verdict"], lenient["regions"]) == ("normal", [])
+    assert (strict["verdict"], strict["threshold"]) == ("anomalous", 0.0)
+    assert strict["regions"][0]["area"] == 96 * 60
+    assert strict["false_alarm_rate"] is None  # promised at the calibrated threshold alone
+
+
+def test_a_truncated_picture_gets_a_sentence(app, picture):
+    picture.write_bytes(picture.read_bytes()[: picture.stat().st_size // 2])
+    assert sentence_for(app, picture).startswith("`part.png` cannot be read")
+
+
+def test_a_file_that_is_no_picture_gets_a_sentence(app, tmp_path):
+    path = tmp_path / "notes.png"
+    path.write_text("no picture")
+    assert sentence_for(app, path).startswith("`notes.png` is no picture")
+
+
+def test_a_missing_picture_gets_a_sentence(app):
+    assert sentence_for(app, None).startswith("Choose a picture first")
+
+
+def test_a_picture_of_one_pixel_gets_a_sentence(app, tmp_path):
+    path = write(tmp_path / "dot.png", np.zeros((1, 1, 3), np.uint8))
+    assert sentence_for(app, path).startswith("`dot.png` is 1 x 1 pixels")
+
+
+@pytest.mark.parametrize("side", [11_000, 20_000])  # below and above the size that Pillow itself refuses
+def test_a_picture_of_absurd_size_gets_a_sentence(app, make_huge_png, side):
+    message = sentence_for(app, make_huge_png(side, side))
+    assert message.startswith("`huge.png` is") and "crop or shrink it first" in message.lower()
+
+
+def test_an_upload_above_20_megabytes_is_refused(app):
+    answer = httpx.post(f"{app.url}gradio_api/upload", files={"files": ("big.png", b"0" * 21_000_000)})
+    assert answer.status_code == 413
+
+
+def test_a_file_that_was_not_uploaded_is_refused(app, picture):
+    copy = served(picture)
+    for payload, is_allowed in (
+        ({"path": str(picture)}, False),
+        ({"path": str(picture), "meta": {"_type": "gradio.FileData"}}, False),
+        ({"path": f"{Path(copy).parent}/{os.path.relpath(picture, Path(copy).parent)}"}, False),
+        ({"path": copy}, True),
+    ):
+        call = f"{app.url}gradio_api/call/inspect"
+        event = httpx.post(call, json={"data": [payload, "tiny", None]}).json()["event_id"]
+        answer = httpx.get(f"{call}/{event}", timeout=60).text
+        assert ("score" in answer) == is_allowed and answer.startswith("event: error") != is_allowed
+
+
+def test_a_threshold_out_of_range_gets_a_sentence(app, picture):
+    assert sentence_for(app, picture, threshold=7.0) == "`threshold` is 7.0; give a number in 0..1."
+
+
+def test_a_model_that_does_not_exist_gets_a_sentence(app, picture):
+    assert "is neither a folder nor the id of a repository" in sentence_for(app, picture, "nonsense")
+
+
+def test_a_model_that_the_hub_cannot_deliver_gets_a_sentence(app, picture):
+    assert sentence_for(app, picture, "org/name").startswith("The Hub cannot be reached")
+
+
+def test_a_folder_without_a_model_gets_a_sentence(app, picture, tmp_path):
+    message = sentence_for(app, picture, str(tmp_path))
+    assert "model_index.json` is missing" in message
+
+
+def test_a_model_of_another_kind_gets_a_sentence(app, picture, tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    assert "not a DiffusionADPipeline" in sentence_for(app, picture, str(tmp_path))
+
+
+def test_many_requests_at_once_agree_and_load_the_model_once(app, picture):
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: inspect(app, picture)[0], range(8)))
+    assert len({answer["score"] for answer in answers}) == 1
+    assert app.log.read_text().count("Loaded tiny on ") == 1
+
+
+# The registry.
+
+
+class FakePipeline:
+    """Loads slowly, so that requests at the same time would load twice if they could."""
+
+    loads: list[str]
+    device = "cpu"
+
+    def __init__(self, folder: Path):
+        time.sleep(0.02)
+        self.loads.append(folder.name)
+        if folder.name == "broken":
+            raise ValueError(f"`{folder}/unet` is damaged.")
+
+    def set_progress_bar_config(self, disable: bool) -> None:
+        pass
+
+    def to(self, device: str) -> "FakePipeline":
+        return self
+
+
+@pytest.fixture
+def make_registry(tmp_path: Path, monkeypatch) -> Callable[..., ModelRegistry]:
+    monkeypatch.setattr("diffusionad.ui.models._embedded_models", dict)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    FakePipeline.loads = []
+
+    def make(*names: str, **options) -> ModelRegistry:
+        for name in (*names, "broken"):
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        return ModelRegistry([str(tmp_path / name) for name in names], load=FakePipeline, **options)
+
+    return make
+
+
+def test_a_model_is_loaded_once_however_many_ask_for_it_at_once(make_registry):
+    registry = make_registry("a")
+    barrier = threading.Barrier(8)
+
+    def ask(_: int) -> object:
+        barrier.wait()
+        return registry.get("a")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(map(id, pool.map(ask, range(8))))) == 1
+    assert FakePipeline.loads == ["a"]
+
+
+def test_name_folder_and_relative_folder_are_one_model(make_registry, tmp_path, monkeypatch):
+    registry = make_registry("a")
+    monkeypatch.chdir(tmp_path)
+    assert registry.get("a") is registry.get(f" {tmp_path}/a/ ") is registry.get("./a") is registry.get(None)
+    assert FakePipeline.loads == ["a"]
+
+
+def test_the_least_recently_used_model_makes_room(make_registry):
+    registry = make_registry("a", "b", "c", max_models=2)
+    for name in "abacab":
+        registry.get(name)
+    assert FakePipeline.loads == ["a", "b", "c", "b"]  # b went for c, a was used in between; c for b
+
+
+def test_a_model_that_cannot_be_loaded_pushes_nothing_out_and_is_tried_again(make_registry, tmp_path):
+    registry = make_registry("a", max_models=1)
+    registry.get("a")
+    for _ in range(2):
+        with pytest.raises(gr.Error) as failure:
+            registry.get(str(tmp_path / "broken"))
+    assert failure.value.message == f"`{tmp_path}/broken/unet` is damaged."
+    registry.get("a")
+    assert FakePipeline.loads == ["a", "broken", "broken"]
+
+
+def test_the_number_of_loaded_models_comes_from_the_environment(make_registry, monkeypatch):
+    assert make_registry("a").max_models == 3
+    monkeypatch.setenv("DIFFUSIONAD_MAX_MODELS", "7")
+    assert make_registry("a").max_models == 7
+
+
+def test_folders_of_the_same_name_keep_their_paths(make_registry, tmp_path):
+    registry = make_registry("x/part", "y/part", "z")
+    assert registry.names() == [f"{tmp_path}/x/part", f"{tmp_path}/y/part", "z"]
+
+
+def test_without_a_model_the_visitor_is_asked_for_one(make_registry):
+    with pytest.raises(gr.Error) as failure:
+        make_registry().get(None)
+    assert failure.value.message.startswith("Choose a model first")
+
+
+def test_on_a_public_space_visitors_reach_the_models_on_offer_but_no_other_folder(
+    make_registry, tmp_path, monkeypatch
+):
+    registry = make_registry("a")
+    monkeypatch.setenv("SPACE_ID", "org/space")
+    assert registry.get("a").pipeline is not None
+    for name in (str(tmp_path / "broken"), str(tmp_path / "missing")):
+        with pytest.raises(gr.Error) as failure:
+            registry.get(name)
+        assert failure.value.message == f"`{name}` is not the id of a model on the Hub (org/name)."
+    assert FakePipeline.loads == ["a"]
+
+
+# What a visitor sees, without a browser.
+
+
+@pytest.fixture
+def folder(tiny_model_folder: Path, tmp_path: Path, make_pictures) -> Path:
+    """A link to the tiny model, with examples."""
+    folder = tmp_path / "models" / "with-examples"
+    folder.mkdir(parents=True)
+    for part in tiny_model_folder.iterdir():
+        (folder / part.name).symlink_to(part)
+    (folder / "examples").mkdir()
+    for name, pixels in zip(("good_000", "big_hole_001", "big_hole_002"), make_pictures(3), strict=True):
+        write(folder / "examples" / f"{name}.png", pixels)
+    (folder / "examples" / "notes.txt").write_text("no picture")
+    return folder
+
+
+@pytest.fixture
+def tab(folder: Path, monkeypatch) -> InspectTab:
+    monkeypatch.setattr("diffusionad.ui.models._embedded_models", dict)
+    with gr.Blocks() as app:
+        return InspectTab(ModelRegistry([str(folder)]), app)
+
+
+def own_values(tab: InspectTab) -> list:
+    """Threshold and settings as the page holds them after a model was chosen."""
+    return list(tab.settings_of("with-examples").values())
+
+
+def test_at_first_the_visitor_sees_the_first_defective_example_inspected(tab, tiny_pipeline, folder):
+    changes = tab.choose_model("with-examples", False, *DISPLAY)
+    assert [name for _, name in changes[tab.examples]["value"]] == ["big hole", "big hole", "good"]
+    assert Path(changes[tab.picture]).name == "big_hole_001.png"
+    expected = tiny_pipeline(folder / "examples" / "big_hole_001.png")
+    assert changes[tab.last].verdict.score == pytest.approx(expected.score[0], abs=1e-12)
+    assert changes[tab.results]["visible"] is True
+
+
+def test_another_model_keeps_the_visitors_own_picture_but_not_its_verdict(tab):
+    changes = tab.choose_model("with-examples", True, *DISPLAY)
+    assert tab.picture not in changes
+    assert changes[tab.last] is None and changes[tab.results]["visible"] is False
+
+
+def test_a_model_without_examples_waits_for_a_picture(tab, tiny_model_folder):
+    changes = tab.choose_model(str(tiny_model_folder), False, *DISPLAY)
+    assert changes[tab.examples]["visible"] is False
+    assert changes[tab.picture] is None and changes[tab.last] is None
+
+
+def test_the_slider_at_the_models_threshold_means_all_its_digits(tab, picture, tiny_pipeline):
+    threshold, *settings = own_values(tab)
+    saved = tiny_pipeline.config.threshold
+    assert threshold != saved and threshold == round(saved, 3)
+    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+    assert changes[tab.last].verdict.threshold == saved
+    assert changes[tab.last].verdict.false_alarm_rate == pytest.approx(1 / 41)
+
+
+def test_moving_the_threshold_redraws_without_the_model(tab, picture):
+    threshold, *settings = own_values(tab)
+    last = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)[tab.last]
+    tab.registry.get("with-examples").pipeline = None
+    for moved in (0.0, last.verdict.score - 0.01, last.verdict.score + 0.01):
+        changes = tab.redraw(last, moved, *DISPLAY)
+        word = "ANOMALOUS" if last.verdict.score > moved else "GOOD"
+        assert f"</span>{word}</div>" in changes[tab.banner]
+        assert changes[tab.drawn].size == (96, 60)
+
+
+def test_the_settings_reach_the_pipeline(tab, picture, tiny_pipeline):
+    threshold, *settings = own_values(tab)
+    settings[:3] = 100, 500, 0.25
+    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+    expected = tiny_pipeline(picture, t_fine=100, t_coarse=500, guidance_weight=0.25)
+    assert changes[tab.last].verdict.score == pytest.approx(expected.score[0], abs=1e-12)
+    assert "no p-value" in changes[tab.banner]
+
+
+def test_another_seed_gives_another_score(tab, picture):
+    threshold, *settings = own_values(tab)
+    scores = []
+    for seed in (0, 1, 1):
+        settings[-1] = seed
+        changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+        scores.append(changes[tab.last].verdict.score)
+    assert scores[0] != scores[1] == scores[2]
+
+
+def test_settings_beyond_the_controls_are_refused(tab, picture):
+    threshold, *settings = own_values(tab)
+    settings[3] = 500  # steps
+    with pytest.raises(gr.Error, match="greater than maximum value 50"):
+        tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+
+
+def test_very_wide_pictures_are_shown_one_above_the_other(tab, tmp_path):
+    wide, square = np.zeros((50, 200, 3), np.uint8), np.zeros((50, 50, 3), np.uint8)
+    threshold, *settings = own_values(tab)
+    columns = []
+    for i, pixels in enumerate((wide, square)):
+        path = write(tmp_path / f"{i}.png", pixels)
+        changes = tab.inspect(upload(path), "with-examples", *DISPLAY, threshold, *settings)
+        columns.append(changes[tab.picture_columns[0]]["min_width"])
+    assert columns[0] > columns[1]
+
+
+@pytest.fixture
+def model(tiny_model_folder: Path):
+    return ModelRegistry([str(tiny_model_folder)]).get(str(tiny_model_folder))
+
+
+@pytest.mark.parametrize("min_region_area", [0, 40, 10**6])
+def test_judging_again_is_what_the_pipeline_says_at_that_threshold(
+    model, picture, min_region_area, monkeypatch
+):
+    model.pipeline.configure(min_region_area=min_region_area)
+    at_own = inspect_picture(model, str(picture))
+    for threshold in np.quantile(at_own.anomaly_map, [0.1, 0.5, 0.9, 0.999]):
+        there = inspect_picture(model, str(picture), threshold=float(threshold))
+        again = at_own.at(float(threshold))
+        assert again.verdict == there.verdict and again.regions == there.regions
+        assert np.array_equal(again.mask, there.mask)
+    assert at_own.at(at_own.saved_threshold).verdict == at_own.verdict
+
+
+def test_what_is_shown_is_small_and_what_is_judged_is_not(model, tmp_path):
+    path = write(tmp_path / "large.png", np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8))
+    inspected = inspect_picture(model, str(path), max_side=100)
+    assert inspected.anomaly_map.shape == (300, 400)
+    assert inspected.picture.size == inspected.reconstruction.size == (100, 75)
+    for view in VIEWS:
+        assert inspected.draw(view).size == (100, 75)
+
+
+def test_small_regions_survive_in_a_picture_that_is_shown_smaller(model, tmp_path):
+    path = write(tmp_path / "large.png", np.zeros((400, 400, 3), np.uint8))
+    inspected = inspect_picture(model, str(path), max_side=100)
+    inspected.mask[:] = False
+    inspected.mask[201, 201] = True
+    assert np.asarray(inspected.draw("Mask")).any()
+
+
+def test_the_banner_names_verdict_score_threshold_p_value_rate_and_n(model, picture):
+    inspected = inspect_picture(model, str(picture))
+    text = html.unescape(re.sub("<[^>]*>", " ", banner(inspected))).replace("\N{NO-BREAK SPACE}", " ")
+    verdict = inspected.verdict
+    assert ("ANOMALOUS" if verdict.is_anomalous else "GOOD") in text
+    for part in (f"{verdict.score:.3f}", f"{verdict.threshold:.3f}", f"p = {verdict.p_value:.3f}"):
+        assert part in text
+    assert "false-alarm rate 2.44 %, n = 40" in text
+    moved = banner(inspected.at(0.123))
+    assert "Threshold moved by hand" in moved and f"{inspected.saved_threshold:.3f}" in moved
+
+
+def test_the_table_lists_the_regions_and_stops_at_ten(model, picture):
+    inspected = inspect_picture(model, str(picture))
+    assert "No region" in region_table(inspected.at(1.0))
+    whole = region_table(inspected.at(0.0))
+    assert "96 × 60 px" in whole and whole.count("<tr>") == 2
+    many = max((inspected.at(t) for t in np.linspace(0.1, 0.9, 60)), key=lambda i: len(i.regions))
+    assert len(many.regions) > 10
+    table = region_table(many)
+    assert table.count("<tr>") == 11 and f"{len(many.regions) - 10} more" in table
+
+
+def test_names_of_models_cannot_smuggle_html_into_the_page(tab, picture):
+    model = tab.registry.get("with-examples")
+    model.name = "<script>alert(1)</script>"
+    threshold, *settings = own_values(tab)
+    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+    assert "<script>" not in changes[tab.run_line]
+
+
+def test_the_model_line_says_what_is_promised(model):
+    assert model_line(model).startswith("Trained on noise, sees 64 × 64 px, threshold 0.")
+    assert "promised from 40 good parts" in model_line(model)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_a_tiff_becomes_a_png_of_the_same_pixels_for_the_browser(tmp_path, mode):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3))
+    array = {"L": pixels[:, :, 0].astype(np.uint8), "RGB": pixels.astype(np.uint8)}.get(
+        mode, (pixels[:, :, 0] * 257).astype(np.uint16)
+    )
+    path = write(tmp_path / "camera.tif", array)
+    png = viewable(upload(path))
+    assert Path(png).suffix == ".png"
+    assert np.array_equal(read_image(png), read_image(path))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_a_broken_tiff_is_left_to_the_inspection(model, tmp_path):
+    path = tmp_path / "camera.tif"
+    path.write_bytes(b"II*\0 nonsense")
+    assert viewable(upload(path)) == gr.skip()
+    with pytest.raises(gr.Error, match=r"`camera\.tif`"):
+        inspect_upload(model, upload(path))
+
+
+def test_an_unforeseen_error_is_a_sentence_too_and_goes_into_the_log(model, picture, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise KeyError("internal")
+
+    monkeypatch.setattr(model, "pipeline", DiffusionADPipeline.from_pretrained(model.folder))
+    monkeypatch.setattr(DiffusionADPipeline, "__call__", fail)
+    with pytest.raises(gr.Error) as failure:
+        inspect_upload(model, upload(picture))
+    assert failure.value.message.startswith("Something went wrong")
+    assert "KeyError" in caplog.text
+
+
+def test_captions_are_words():
+    assert caption(Path("broken_thread_003.png")) == "broken thread"
+    assert caption(Path("007.png")) == "007"
+
+
+def test_an_app_without_any_model_can_be_built(monkeypatch):
+    monkeypatch.setattr("diffusionad.ui.models._embedded_models", dict)
+    app = build_app([])
+    assert "analytics_enabled" in app.config and app.config["analytics_enabled"] is False
