@@ -28,6 +28,8 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
         in_channels: channels of picture and reconstruction together.
         block_out_channels: width of each level; every level but the last is followed by 2 x 2 max pooling.
         norm: "group" (the same in training and inference, safe for small batches) or "batch" (the paper's).
+        with_difference: also feed |picture - reconstruction|, which short trainings are slow to learn; the
+            paper's network sees the two pictures only.
         stem_patch: side of the pixel blocks folded into channels at the input and unfolded at the output; 1
             is the paper's, 2 costs about a quarter.
 
@@ -42,6 +44,7 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
         block_out_channels: tuple[int, ...] = (32, 64, 96, 128),
         norm: str = "group",
         stem_patch: int = 1,
+        with_difference: bool = False,
     ):
         super().__init__()
         if norm not in ("group", "batch"):
@@ -52,7 +55,7 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
             raise ValueError(f"`stem_patch` is {stem_patch}; use 1, 2 or 4.")
 
         widths = list(block_out_channels)
-        stem_channels = in_channels * stem_patch**2
+        stem_channels = (in_channels + (in_channels // 2 if with_difference else 0)) * stem_patch**2
         self.encoder = nn.ModuleList(
             nn.Sequential(*_conv_norm_act(w_in, w, norm), *_conv_norm_act(w, w, norm))
             for w_in, w in zip([stem_channels, *widths[:-1]], widths, strict=True)
@@ -85,7 +88,8 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
         Returns:
             [N,1,S,S] logits; above 0 is more likely anomalous than not.
         """
-        h = F.pixel_unshuffle(torch.cat([x_0, x_0_hat], dim=1), self.config.stem_patch)  # [N,2Cpp,S/p,S/p]
+        pictures = [x_0, x_0_hat, (x_0 - x_0_hat).abs()][: 3 if self.config.with_difference else 2]
+        h = F.pixel_unshuffle(torch.cat(pictures, dim=1), self.config.stem_patch)  # [N,2Cpp,S/p,S/p] or 3Cpp
         skips = []
         for i, block in enumerate(self.encoder):
             h = block(F.max_pool2d(h, 2) if i else h)

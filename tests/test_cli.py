@@ -37,7 +37,7 @@ def start(*arguments: object) -> subprocess.Popen:
 def run(*arguments: object) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of the real command."""
     process = start(*arguments)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 
@@ -127,7 +127,7 @@ def test_ctrl_c_keeps_what_was_inspected_until_then(tiny_model_folder, tmp_path,
     process = start("inspect", tmp_path, "--threshold", 0, "--model", tiny_model_folder, "--output", out)
     assert "ANOMALOUS" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stderr) == (130, "")
     assert "(interrupted)" in stdout
     report = json_of(out)
@@ -324,11 +324,11 @@ def test_serve_shows_the_screens_until_ctrl_c(tiny_model_folder):
     process = start("serve", "--model", tiny_model_folder, "--port", port)
     try:
         assert f"http://127.0.0.1:{port}" in process.stdout.readline()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=120) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=300) as page:
             assert b"DiffusionAD" in page.read()
     finally:
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate(timeout=300)
     assert process.returncode == 0 and "Traceback" not in stderr
 
 

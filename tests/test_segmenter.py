@@ -196,3 +196,18 @@ def test_the_authors_checkpoint_gives_the_authors_map():
     torch.testing.assert_close(anomaly_map, reference["segmenter_map"], rtol=0, atol=1e-5)
     top = anomaly_map.flatten(1).topk(50).values.mean(1)
     torch.testing.assert_close(top, reference["image_score_top50"], rtol=0, atol=1e-5)
+
+
+def test_the_difference_is_a_third_picture_for_the_first_layer():
+    torch.manual_seed(0)
+    segmenter = AnomalySegmenter(block_out_channels=(8, 16), stem_patch=2, with_difference=True)
+    assert segmenter.encoder[0][0].in_channels == 9 * 4
+    x_0, x_0_hat = torch.rand(2, 2, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        before = segmenter(x_0, x_0_hat)
+        # Blind to both pictures, it still sees where they differ.
+        segmenter.encoder[0][0].weight[:, : 6 * 4] = 0
+        blind, same = segmenter(x_0, x_0_hat), segmenter(x_0, x_0)
+    assert before.shape == (2, 1, 16, 16)
+    assert not torch.equal(blind, same)
+    assert torch.equal(segmenter(x_0_hat, x_0), blind)

@@ -23,6 +23,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.demo import demo_models
 from diffusionad.image_io import read_image
 from diffusionad.ui import build_app
 from diffusionad.ui.files import caption, inspect_upload, served, viewable
@@ -124,7 +125,7 @@ def test_the_page_is_served_at_the_port_that_was_asked_for_and_says_so(app):
 
 
 def test_the_models_are_listed_by_short_names(app):
-    assert app.client.predict(api_name="/models") == ["tiny"]
+    assert app.client.predict(api_name="/models") == [*demo_models(), "tiny"]
 
 
 def test_the_api_page_shows_two_endpoints_and_no_screen_events(app):
@@ -150,8 +151,9 @@ def test_the_api_answers_as_the_pipeline_does(app, picture, tiny_pipeline):
 
 
 def test_the_arguments_of_the_api_have_names_and_defaults(app, picture):
+    first = (demo_models() or ["tiny"])[0]
     by_name = app.client.predict(image=handle_file(picture), api_name="/inspect")
-    assert by_name[0]["score"] == inspect(app, picture)[0]["score"]
+    assert by_name[0]["score"] == inspect(app, picture, first)[0]["score"]
 
 
 def test_the_api_honours_the_threshold(app, picture):
@@ -260,7 +262,7 @@ class FakePipeline:
 
 @pytest.fixture
 def make_registry(tmp_path: Path, monkeypatch) -> Callable[..., ModelRegistry]:
-    monkeypatch.setattr("diffusionad.ui.models._embedded_models", dict)
+    monkeypatch.setattr("diffusionad.ui.models.demo_models", list)
     monkeypatch.delenv("SPACE_ID", raising=False)
     FakePipeline.loads = []
 
@@ -321,6 +323,15 @@ def test_folders_of_the_same_name_keep_their_paths(make_registry, tmp_path):
     assert registry.names() == [f"{tmp_path}/x/part", f"{tmp_path}/y/part", "z"]
 
 
+def test_embedded_models_come_first_and_keep_their_names(make_registry, tmp_path, monkeypatch):
+    monkeypatch.setattr("diffusionad.ui.models.demo_models", lambda: ["washer"])
+    monkeypatch.setattr("diffusionad.ui.models.demo_model", lambda name: str(tmp_path / "assets" / name))
+    (tmp_path / "assets" / "washer").mkdir(parents=True)
+    registry = make_registry("a", "washer")
+    assert registry.names() == ["washer", "a", f"{tmp_path}/washer"]
+    assert registry.get(None) is registry.get(str(tmp_path / "assets" / "washer"))
+
+
 def test_without_a_model_the_visitor_is_asked_for_one(make_registry):
     with pytest.raises(gr.Error) as failure:
         make_registry().get(None)
@@ -359,7 +370,7 @@ def folder(tiny_model_folder: Path, tmp_path: Path, make_pictures) -> Path:
 
 @pytest.fixture
 def tab(folder: Path, monkeypatch) -> InspectTab:
-    monkeypatch.setattr("diffusionad.ui.models._embedded_models", dict)
+    monkeypatch.setattr("diffusionad.ui.models.demo_models", list)
     with gr.Blocks() as app:
         return InspectTab(ModelRegistry([str(folder)]), app)
 
@@ -558,6 +569,6 @@ def test_captions_are_words():
 
 
 def test_an_app_without_any_model_can_be_built(monkeypatch):
-    monkeypatch.setattr("diffusionad.ui.models._embedded_models", dict)
+    monkeypatch.setattr("diffusionad.ui.models.demo_models", list)
     app = build_app([])
     assert "analytics_enabled" in app.config and app.config["analytics_enabled"] is False

@@ -250,13 +250,13 @@ class Watcher:
 
     def wait_for(self, *wanted: str) -> None:
         with self._news:
-            assert self._news.wait_for(lambda: set(wanted) <= set(names(self.lines)), timeout=120), self.lines
+            assert self._news.wait_for(lambda: set(wanted) <= set(names(self.lines)), timeout=300), self.lines
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        self._reader.join(timeout=120)
+        self._reader.join(timeout=300)
         self.process.stderr.close()
-        return self.process.wait(timeout=120)
+        return self.process.wait(timeout=300)
 
 
 def test_the_command_survives_kill_and_ends_cleanly_on_sigterm(tiny_model_folder, folder, png, tmp_path):

@@ -45,6 +45,7 @@ class ModelConfig:
     segmenter_channels: tuple[int, ...] = (64, 128, 256, 512, 512, 512)
     segmenter_norm: str = "batch"
     segmenter_stem_patch: int = 1
+    segmenter_with_difference: bool = False
 
 
 @dataclass(frozen=True)

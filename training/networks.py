@@ -37,6 +37,7 @@ def build_networks(config: TrainConfig) -> tuple[UNet2DModel, DDPMScheduler, Ano
         block_out_channels=model.segmenter_channels,
         norm=model.segmenter_norm,
         stem_patch=model.segmenter_stem_patch,
+        with_difference=model.segmenter_with_difference,
     )
     return unet, scheduler, segmenter
 

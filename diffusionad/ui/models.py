@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-import diffusionad
+from diffusionad.demo import demo_model, demo_models
 from diffusionad.image_io import IMAGE_SUFFIXES
 from diffusionad.loading import find_folder
 from diffusionad.pipeline import DiffusionADPipeline
@@ -76,7 +76,7 @@ class ModelRegistry:
             max_models = int(os.environ.get(MAX_MODELS_VARIABLE, DEFAULT_MAX_MODELS))
         self.max_models = max(1, max_models)
         self._load = load
-        self._sources = _embedded_models() | _named([name for name in models if name])
+        self._sources = _named([name for name in models if name])
         self._models: OrderedDict[str, Model] = OrderedDict()  # the most recently used one last
         self._lock = threading.Lock()
 
@@ -138,19 +138,13 @@ class ModelRegistry:
         return find_folder(source, None, None, token, None, local_files_only=False)
 
 
-def _embedded_models() -> dict[str, str]:
-    if not hasattr(diffusionad, "demo_models"):
-        return {}
-    return {name: str(diffusionad.demo_model(name)) for name in diffusionad.demo_models()}
-
-
 def _named(sources: list[str]) -> dict[str, str]:
     """Name to source: a folder goes by its last part where that is unique, a Hub id by itself."""
+    embedded = {name: demo_model(name) for name in demo_models()}
     short = [Path(source).name if Path(source).is_dir() else source for source in sources]
-    return {
-        name if short.count(name) == 1 else source: source
-        for name, source in zip(short, sources, strict=True)
-    }
+    taken = [*embedded, *short]
+    pairs = zip(short, sources, strict=True)
+    return embedded | {name if taken.count(name) == 1 else source: source for name, source in pairs}
 
 
 def _best_device() -> str:

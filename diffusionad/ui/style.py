@@ -49,7 +49,7 @@ CSS = (
     + """
 .gradio-container { max-width: 1240px !important; margin: 0 auto; }
 .html-container { padding: 0 !important; }
-@media (max-width: 640px) { .gradio-container main { padding-inline: 12px !important; } }
+@media (max-width: 640px) { .gradio-container .app { padding-inline: 14px !important; } }
 
 #intro h1 { font-size: 1.7rem; font-weight: 700; letter-spacing: -0.02em; margin: 0 0 .2rem; }
 #intro p { font-size: 1.05rem; line-height: 1.5; margin: 0; }
