@@ -102,7 +102,8 @@ CSS = (
 
 .note { font-size: .875rem; color: var(--body-text-color-subdued); margin: .2rem 0; }
 
-table.regions { width: 100%; border: 0; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table.regions, table.regions thead, table.regions tr { border: 0 !important; }
+table.regions { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 table.regions th, table.regions td {
   padding: .35rem .5rem; text-align: left; font-size: .9rem; white-space: nowrap;
   border: 0; border-bottom: 1px solid var(--border-color-primary); background: none;
