@@ -1,5 +1,6 @@
 """One tiny pipeline of real components for all tests: 64 x 64 pixels, seeded, calibrated on noise."""
 
+import signal
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
 
 # Networks this small gain nothing from threads, and waiting threads make a busy machine crawl.
+# A test run in the background of a script inherits an ignored Ctrl-C, and so would the commands it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 torch.set_num_threads(1)
 
 
