@@ -13,10 +13,10 @@ from diffusers import DDPMScheduler, UNet2DModel
 
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
 
-# Networks this small gain nothing from threads, and waiting threads make a busy machine crawl.
 # A test run in the background of a script inherits an ignored Ctrl-C, and so would the commands it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Networks this small gain nothing from threads, and waiting threads make a busy machine crawl.
 torch.set_num_threads(1)
 
 
