@@ -9,6 +9,7 @@ nothing.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -23,6 +24,7 @@ from diffusionad.demo import ASSETS
 from diffusionad.image_io import find_images
 from training.ablation import segmenter_sees_the_picture_twice
 from training.catalog import scan
+from training.config import load_config, to_toml
 from training.demo_baselines import aurocs
 from training.demo_data import CATEGORIES, DEFECTS, render, write_category
 from training.evaluation import evaluate, provenance, write_results
@@ -38,7 +40,10 @@ def embed(run: Path, name: str, settings: dict[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     pipeline = DiffusionADPipeline.from_pretrained(run / "pipeline", dtype=torch.float16, **settings)
     pipeline.save_pretrained(str(folder))
-    shutil.copy(run / "config.toml", folder / "config.toml")
+    config = load_config(str(run / "config.toml"))
+    # Where the data lay on the machine that trained is nobody's business.
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=name))
+    (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     (folder / "examples").mkdir()
     for i, defect in enumerate([None, *DEFECTS[name], None]):
         sample = render(name, "test", EXAMPLE_INDEX + i, SEED, defect=defect)
