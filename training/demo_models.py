@@ -87,6 +87,7 @@ def measure(name: str, data: Path) -> dict[str, Any]:
             for part in ("unet", "segmenter")
         },
         **provenance(pipeline),
+        "command": "python -m training.demo_models --data DIR",
     }
     write_results(folder, metrics, rows)
     return metrics
