@@ -19,7 +19,7 @@ MIN_SIDE = 8  # below this there is nothing to compare, and the resize would inv
 MAX_MEGAPIXELS = 89  # Pillow's own limit against decompression bombs; 1.1 GB as float32 RGB
 
 # What Pillow's decoders raise on damaged files, when opening or when decoding.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError)
+_BROKEN = (OSError, SyntaxError, TypeError, ValueError, EOFError)
 
 
 class ImageError(ValueError):

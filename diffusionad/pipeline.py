@@ -321,11 +321,9 @@ class DiffusionADPipeline(DiffusionPipeline):
             settings = {"threshold": calibration.threshold, **settings, "calibration": calibration.to_dict()}
         elif calibration is None or (changed and self.config.calibration is not None):
             settings["calibration"] = None
-            if changed:
-                logger.warning(
-                    "%s changed: the stored calibration no longer applies; calibrate again.", changed
-                )
         self._check_settings({**self.config, **settings})
+        if changed and self.config.calibration is not None and settings["calibration"] is None:
+            logger.warning("%s changed: the stored calibration no longer applies; calibrate again.", changed)
         self.register_to_config(**settings)
         return self
 
