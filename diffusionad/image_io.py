@@ -62,7 +62,9 @@ def _from_file(path: Path) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise ImageError(f"`{path}` is no picture that Pillow can read; use PNG, JPEG or TIFF.") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"`{path}` is too large: {error}. Crop or shrink it first.") from error
+        raise ImageError(
+            f"`{path}` is too large, above {MAX_MEGAPIXELS} megapixels; crop or shrink it first."
+        ) from error
     except (ImageError, PermissionError):
         raise
     except _BROKEN as error:
@@ -70,7 +72,7 @@ def _from_file(path: Path) -> np.ndarray:
 
 
 def _broken(name: str, error: Exception) -> str:
-    return f"{name} cannot be read ({error}); it may be truncated: copy it again."
+    return f"{name} cannot be read ({error}); copy it again."
 
 
 def _check_size(width: int, height: int, name: str) -> None:
