@@ -6,7 +6,7 @@ DIFFUSIONAD_MODELS: more models to offer, folders and Hub ids separated by comma
 
 import logging
 
-from diffusionad.ui import CSS, THEME, build_app
+from diffusionad.ui import LAUNCH_OPTIONS, build_app
 
 
 def main() -> None:
@@ -14,14 +14,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("diffusionad").setLevel(logging.INFO)
     app = build_app().queue(max_size=64)
-    app.launch(
-        theme=THEME,
-        css=CSS,
-        max_file_size="20mb",
-        ssr_mode=False,
-        run_history=False,
-        footer_links=["api", "settings"],
-    )
+    app.launch(**LAUNCH_OPTIONS)
 
 
 if __name__ == "__main__":

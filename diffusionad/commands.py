@@ -208,7 +208,7 @@ def serve(args: argparse.Namespace) -> int:
         if not Path(model).is_dir() and model.count("/") != 1:
             raise UsageError(f"--model: `{model}` is neither a folder nor the id of a repository (org/name).")
     try:
-        from diffusionad.ui import CSS, THEME, build_app
+        from diffusionad.ui import LAUNCH_OPTIONS, build_app
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
@@ -216,16 +216,7 @@ def serve(args: argparse.Namespace) -> int:
 
     app = build_app(args.model or None).queue(max_size=64)
     try:
-        app.launch(
-            server_name=args.host,
-            server_port=args.port,
-            theme=THEME,
-            css=CSS,
-            max_file_size="20mb",
-            ssr_mode=False,
-            run_history=False,
-            footer_links=["api", "settings"],
-        )
+        app.launch(server_name=args.host, server_port=args.port, **LAUNCH_OPTIONS)
     except OSError as error:
         raise UsageError(f"--port: {_one_line(error)}") from error
     except KeyboardInterrupt:

@@ -111,3 +111,13 @@ table.regions th, table.regions td {
 table.regions th { font-weight: 500; color: var(--body-text-color-subdued); }
 """
 )
+
+# The same page whether `app.py` or `diffusionad serve` opens it.
+LAUNCH_OPTIONS = {
+    "theme": THEME,
+    "css": CSS,
+    "max_file_size": "20mb",
+    "ssr_mode": False,
+    "run_history": False,
+    "footer_links": ["api", "settings"],
+}
