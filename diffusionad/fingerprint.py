@@ -1,0 +1,35 @@
+"""One hash for all that decides a saved pipeline's scores: figures carry it, so that they cannot be quoted
+for other weights.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from diffusionad.settings import SCORE_SETTINGS
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"  # variants are copies of it in another precision
+
+
+def pipeline_sha256(folder: Path) -> str:
+    """SHA-256 over the weights and configs of the components and the settings that change scores.
+
+    The threshold and the calibration do not count: they follow from the scores.
+
+    Args:
+        folder: a saved pipeline.
+
+    Raises:
+        FileNotFoundError: `folder` holds no saved pipeline.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
+    settings = json.loads(index.read_text(encoding="utf-8"))
+    settings = {name: settings.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
+    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in sorted([*folder.glob("*/*config.json"), *folder.glob(f"*/{WEIGHTS}")]):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.parent.name}/{path.name} {digest}\n".encode())
+    return total.hexdigest()
