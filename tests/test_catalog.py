@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.catalog import scan
+from training.catalog import categories, scan
 
 
 def touch(path: Path) -> None:
@@ -42,7 +42,7 @@ def test_any_folder_of_pictures_is_training_data(tmp_path: Path) -> None:
 def test_missing_masks_are_named(tmp_path: Path) -> None:
     root = mvtec(tmp_path / "bottle")
     touch(root / "test/hole/007.png")
-    with pytest.raises(ValueError, match=r"no mask for 1 pictures \(hole/007.png\)"):
+    with pytest.raises(ValueError, match=r"1 of 2 defective .* have no mask.*\n  hole/007.png"):
         scan(root)
 
 
@@ -58,3 +58,16 @@ def test_a_clean_twin_is_found(tmp_path: Path) -> None:
     touch(root / "ground_truth/hole/001_mask.png")
     touch(root / "clean/hole/001.png")
     assert [r.clean is not None for r in scan(root).test if r.label] == [False, True]
+
+
+def test_the_categories_of_a_data_set_are_listed_and_read_one_by_one(tmp_path: Path) -> None:
+    for name in ("bottle", "cable"):
+        mvtec(tmp_path / name)
+    (tmp_path / "license.txt").write_text("")
+    assert categories(tmp_path) == ["bottle", "cable"]
+    assert {record.category for record in scan(tmp_path, "cable").test} == {"cable"}
+    assert categories(tmp_path / "cable") == ["cable"] and scan(tmp_path / "cable").category == "cable"
+    with pytest.raises(ValueError, match="holds 2 categories; choose with `category` one of bottle, cable"):
+        scan(tmp_path)
+    with pytest.raises(ValueError, match=r"`category` is 'botle', but .* holds bottle, cable"):
+        scan(tmp_path, category="botle")

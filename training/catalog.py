@@ -1,103 +1,85 @@
-"""Data sets on disk as one list of records: MVTec-AD's layout, or any folder of good pictures."""
+"""Data sets as they are downloaded, as one list of records.
 
-from dataclasses import dataclass
+python -m training.catalog PATH prints what a folder holds.
+"""
+
 from pathlib import Path
+from types import ModuleType
 
 from diffusionad.image_io import IMAGE_SUFFIXES
+from training.readers import READERS
+from training.records import Catalog, Record, pictures, subfolders
 
-GOOD = "good"
+__all__ = ["Catalog", "Record", "categories", "scan"]
 
 
-@dataclass(frozen=True)
-class Record:
-    """One picture and what is known about it.
+def categories(path: str | Path) -> list[str]:
+    """Names of the categories of a data set; one, the folder's name, where it is a category itself.
 
-    Attributes:
-        image: its file.
-        split: "train" or "test".
-        label: 0 normal, 1 anomalous.
-        defect: kind of defect, "good" for normal ones.
-        mask: file of the true mask, None for normal pictures and where there is none.
-        clean: file of the same picture without the defect, where a rendered data set has one.
+    Raises:
+        FileNotFoundError: no such folder.
     """
-
-    image: Path
-    split: str
-    label: int
-    defect: str
-    mask: Path | None = None
-    clean: Path | None = None
+    return _recognize(_folder(path))[2]
 
 
-@dataclass(frozen=True)
-class Catalog:
-    """What a folder holds."""
-
-    category: str
-    train: list[Record]
-    test: list[Record]
-
-
-def scan(path: str | Path) -> Catalog:
-    """List the pictures of a data set.
+def scan(path: str | Path, category: str | None = None) -> Catalog:
+    """List the pictures of one category of a data set.
 
     Args:
-        path: MVTec-AD layout (`train/good`, `test/<defect>`, `ground_truth/<defect>/*_mask.*`) or a folder of
-            good pictures, sub-folders included.
+        path: a data set as downloaded, one category of it, or any folder of good pictures, sub-folders
+            included.
+        category: which, of `categories(path)`; None where there is only one.
 
     Returns:
         Its training and test pictures, sorted by name.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no pictures, a `train` folder without `good`, or defective pictures without their masks.
+        ValueError: no pictures, no such category, or defective pictures without their masks.
     """
-    root = Path(path)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"`{root}` is not a folder; give one with good pictures, or in MVTec-AD layout."
-        )
-    category = root.resolve().name
-    if not (root / "train").is_dir():
-        train = [Record(image, "train", 0, GOOD) for image in _pictures(root, recursive=True)]
-        if not train:
-            raise ValueError(f"`{root}` holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
-        return Catalog(category, train, [])
-    if not (root / "train" / GOOD).is_dir():
-        raise ValueError(f"`{root}` has a folder `train`, but no `train/good`; put the good pictures there.")
-    train = [Record(image, "train", 0, GOOD) for image in _pictures(root / "train" / GOOD)]
-    if not train:
-        raise ValueError(f"`{root / 'train' / GOOD}` holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
-
-    test, without_mask = [], []
-    has_masks = (root / "ground_truth").is_dir()
-    for folder in sorted(p for p in (root / "test").glob("*") if p.is_dir()):
-        for image in _pictures(folder):
-            if folder.name == GOOD:
-                test.append(Record(image, "test", 0, GOOD))
-                continue
-            mask = _mask_of(root / "ground_truth" / folder.name, image.stem)
-            clean = root / "clean" / folder.name / image.name
-            test.append(Record(image, "test", 1, folder.name, mask, clean if clean.is_file() else None))
-            if mask is None:
-                without_mask.append(f"{folder.name}/{image.name}")
-    if has_masks and without_mask:
-        listed = ", ".join(without_mask[:5]) + (" ..." if len(without_mask) > 5 else "")
+    reader, root, names = _recognize(_folder(path))
+    if category is None and len(names) > 1:
         raise ValueError(
-            f"`{root / 'ground_truth'}` has no mask for {len(without_mask)} pictures ({listed}); "
-            "add <name>_mask.png for each, or remove the folder to do without masks."
+            f"`{path}` holds {len(names)} categories; choose with `category` one of {', '.join(names)}."
         )
-    return Catalog(category, train, test)
+    if category is not None and category not in names:
+        raise ValueError(f"`category` is {category!r}, but `{path}` holds {', '.join(names)}.")
+    catalog = reader.read(root, category or names[0])
+    if not catalog.train:
+        raise ValueError(f"`{path}` holds no good picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    _require_masks(catalog)
+    return catalog
 
 
-def _pictures(folder: Path, recursive: bool = False) -> list[Path]:
-    entries = folder.rglob("*") if recursive else folder.glob("*")
-    return sorted(p for p in entries if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+def _folder(path: str | Path) -> Path:
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"`{path}` is not a folder; give a data set, or a folder of good pictures.")
+    return Path(path)
 
 
-def _mask_of(folder: Path, stem: str) -> Path | None:
-    for name in (f"{stem}_mask", stem):
-        for path in sorted(folder.glob(f"{name}.*")):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                return path
-    return None
+def _recognize(root: Path) -> tuple[ModuleType, Path, list[str]]:
+    """The reader of a folder, where the data set begins, its categories.
+
+    Archives often wrap a data set in a folder or two: while nothing else is there, look inside.
+    """
+    *layouts, any_folder = READERS
+    inner = root
+    while True:
+        for reader in layouts:
+            if names := reader.categories(inner):
+                return reader, inner, names
+        if len(subfolders(inner)) != 1 or pictures(inner):
+            return any_folder, root, any_folder.categories(root)
+        inner = subfolders(inner)[0]
+
+
+def _require_masks(catalog: Catalog) -> None:
+    """Where some defective pictures have masks, all must: figures over a part would mislead."""
+    defective = [record for record in catalog.test if record.label]
+    missing = [record for record in defective if record.mask is None]
+    if missing and len(missing) < len(defective):
+        listed = "\n  ".join(f"{record.defect}/{record.image.name}" for record in missing)
+        raise ValueError(
+            f"{len(missing)} of {len(defective)} defective pictures of `{catalog.category}` have no mask; "
+            f"add them, or remove all masks to do without:\n  {listed}"
+        )
