@@ -19,7 +19,12 @@ def categories(root: Path) -> list[str]:
 
 
 def read(root: Path, category: str) -> Catalog:
-    """One category; `train` is empty when there are no pictures at all."""
+    """One category; `train` is empty when there are no pictures at all.
+
+    Raises:
+        ValueError: masks lie among the pictures.
+    """
+    _refuse_masks(root)
     good = child(root, *GOOD_NAMES)
     test = read_test(root, category)
     if good and good.is_dir():
@@ -34,6 +39,28 @@ def read(root: Path, category: str) -> Catalog:
     else:
         images = [p for p in pictures(root, recursive=True) if not _lies_in(p.relative_to(root), NOT_GOOD)]
     return Catalog(category, [Record(i, "train", 0, GOOD, category=category) for i in images], test, NAME)
+
+
+def _refuse_masks(root: Path) -> None:
+    """A mask that was trained on as a picture would spoil everything, unseen."""
+    files = [
+        path for path in pictures(root, recursive=True) if not _lies_in(path.relative_to(root), NOT_GOOD)
+    ]
+    stems = {path.stem.lower() for path in files}
+    photographs = {path.with_suffix("") for path in files if path.suffix.lower() in (".jpg", ".jpeg")}
+    masks = []
+    for path in files:
+        stem = path.stem.lower()
+        pictured = stem.removesuffix("_mask").removesuffix("_label")
+        is_beside_jpeg = path.suffix.lower() == ".png" and path.with_suffix("") in photographs
+        if is_beside_jpeg or (pictured != stem and pictured in stems):
+            masks.append(str(path.relative_to(root)))
+    if masks:
+        listed = "\n  ".join(masks)
+        raise ValueError(
+            f"`{root}` has {len(masks)} files among its good pictures that look like their masks; move them "
+            f"elsewhere:\n  {listed}"
+        )
 
 
 def _lies_in(path: Path, names: tuple[str, ...]) -> bool:
