@@ -1,12 +1,18 @@
 """Data sets as they are downloaded, as one list of records.
 
-python -m training.catalog PATH prints what a folder holds.
+`python -m training.catalog PATH` prints what a data set holds, then what is wrong with it, file by file.
 """
 
+import argparse
+import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
+from PIL import Image
+
 from diffusionad.image_io import IMAGE_SUFFIXES
+from training.data_check import check
 from training.readers import READERS
 from training.records import Catalog, Record, pictures, subfolders
 
@@ -83,3 +89,80 @@ def _require_masks(catalog: Catalog) -> None:
             f"{len(missing)} of {len(defective)} defective pictures of `{catalog.category}` have no mask; "
             f"add them, or remove all masks to do without:\n  {listed}"
         )
+
+
+def describe(catalog: Catalog) -> dict[str, str]:
+    """A row of the table: counts, and what the files' headers say."""
+    records = catalog.train + catalog.test
+    sizes, modes = Counter(), Counter()
+    for record in records:
+        try:
+            with Image.open(record.image) as picture:
+                sizes[f"{picture.width} x {picture.height}"] += 1
+                modes[picture.mode] += 1
+        except OSError:
+            modes["unreadable"] += 1
+    kinds = Counter(record.defect for record in catalog.test if record.label)
+    return {
+        "category": catalog.category,
+        "train": str(len(catalog.train)),
+        "test good": str(sum(record.label == 0 for record in catalog.test)),
+        "test defective": str(kinds.total()),
+        "masks": str(sum(record.mask is not None for record in catalog.test)),
+        "pixels": _most(sizes),
+        "modes": _most(modes),
+        "kinds of defect": ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())),
+    }
+
+
+def _most(counts: Counter[str]) -> str:
+    """The two most frequent values, and how many more there are."""
+    named = ", ".join(value for value, _ in counts.most_common(2))
+    return named if len(counts) <= 2 else f"{named}, {len(counts) - 2} more"
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    """Aligned columns under the names of the keys."""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(aligned)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 1 where a data set cannot be trained with, 2 where there is none."""
+    parser = argparse.ArgumentParser(prog="python -m training.catalog", description=__doc__)
+    parser.add_argument("path", metavar="PATH", help="a data set as downloaded, or a folder of good pictures")
+    parser.add_argument("--category", help="only this one")
+    args = parser.parse_args(arguments)
+    catalogs, faults = [], []
+    try:
+        for name in [args.category] if args.category else categories(args.path):
+            try:
+                catalogs.append(scan(args.path, name))
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+    except FileNotFoundError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    if catalogs:
+        print(f"{args.path}: layout of {catalogs[0].layout}\n")
+        print(_table([describe(catalog) for catalog in catalogs]), flush=True)
+    print()
+    for catalog in catalogs:
+        for note in catalog.notes:
+            print(f"{catalog.category}: {note}")
+        try:
+            warnings = check(catalog.train + catalog.test)
+        except ValueError as error:
+            faults.append(f"{catalog.category}: {error}")
+            continue
+        for warning in warnings:
+            print(f"{catalog.category}: warning: {warning}")
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
