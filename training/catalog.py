@@ -13,7 +13,7 @@ from PIL import Image
 
 from diffusionad.image_io import IMAGE_SUFFIXES
 from training.data_check import check
-from training.readers import READERS
+from training.readers import READERS, hugging_face
 from training.records import Catalog, Record, pictures, subfolders
 
 __all__ = ["Catalog", "Record", "categories", "scan"]
@@ -25,7 +25,7 @@ def categories(path: str | Path) -> list[str]:
     Raises:
         FileNotFoundError: no such folder.
     """
-    return _recognize(_folder(path))[2]
+    return _recognize(path)[2]
 
 
 def scan(path: str | Path, category: str | None = None) -> Catalog:
@@ -33,7 +33,7 @@ def scan(path: str | Path, category: str | None = None) -> Catalog:
 
     Args:
         path: a data set as downloaded, one category of it, or any folder of good pictures, sub-folders
-            included.
+            included; or `hf:` and an id of the Hugging Face Hub.
         category: which, of `categories(path)`; None where there is only one.
 
     Returns:
@@ -43,7 +43,7 @@ def scan(path: str | Path, category: str | None = None) -> Catalog:
         FileNotFoundError: no such folder.
         ValueError: no pictures, no such category, or defective pictures without their masks.
     """
-    reader, root, names = _recognize(_folder(path))
+    reader, root, names = _recognize(path)
     if category is None and len(names) > 1:
         raise ValueError(
             f"`{path}` holds {len(names)} categories; choose with `category` one of {', '.join(names)}."
@@ -57,19 +57,20 @@ def scan(path: str | Path, category: str | None = None) -> Catalog:
     return catalog
 
 
-def _folder(path: str | Path) -> Path:
-    if not Path(path).is_dir():
-        raise FileNotFoundError(f"`{path}` is not a folder; give a data set, or a folder of good pictures.")
-    return Path(path)
-
-
-def _recognize(root: Path) -> tuple[ModuleType, Path, list[str]]:
-    """The reader of a folder, where the data set begins, its categories.
+def _recognize(path: str | Path) -> tuple[ModuleType, Path | str, list[str]]:
+    """The reader of a data set, where that begins, its categories.
 
     Archives often wrap a data set in a folder or two: while nothing else is there, look inside.
     """
+    if str(path).startswith(hugging_face.PREFIX):
+        name = str(path).removeprefix(hugging_face.PREFIX)
+        return hugging_face, name, hugging_face.categories(name)
+    root = inner = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"`{path}` is not a folder; give a data set, a folder of good pictures, or hf:org/name."
+        )
     *layouts, any_folder = READERS
-    inner = root
     while True:
         for reader in layouts:
             if names := reader.categories(inner):
@@ -132,7 +133,9 @@ def _table(rows: list[dict[str, str]]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 1 where a data set cannot be trained with, 2 where there is none."""
     parser = argparse.ArgumentParser(prog="python -m training.catalog", description=__doc__)
-    parser.add_argument("path", metavar="PATH", help="a data set as downloaded, or a folder of good pictures")
+    parser.add_argument(
+        "path", metavar="PATH", help="a data set as downloaded, a folder of good pictures, or hf:org/name"
+    )
     parser.add_argument("--category", help="only this one")
     args = parser.parse_args(arguments)
     catalogs, faults = [], []
@@ -142,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
                 catalogs.append(scan(args.path, name))
             except ValueError as error:
                 faults.append(f"{name}: {error}")
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
     if catalogs:
