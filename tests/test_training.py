@@ -111,8 +111,8 @@ def test_the_three_sets_are_disjoint_and_listed_by_hash(finished_run: Path) -> N
 
 def test_the_run_is_a_calibrated_pipeline(finished_run: Path, good_folder: Path) -> None:
     pipeline = DiffusionADPipeline.from_pretrained(finished_run / "pipeline")
-    assert pipeline.config.calibration["n"] == 4
-    assert pipeline.config.calibration["rate"] == pytest.approx(1 / 5)
+    assert pipeline.config.calibration["n"] == 5
+    assert pipeline.config.calibration["rate"] == pytest.approx(1 / 6)
     result = pipeline(good_folder / "test/corner/000.png")
     assert result.anomaly_map[0].shape == (40, 48)
 

@@ -5,6 +5,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -18,34 +19,53 @@ from tqdm import tqdm
 from diffusionad import DiffusionADPipeline
 from diffusionad.image_io import ImageError, find_images, read_image
 from training.config import TrainConfig, load_config, to_toml
+from training.data_check import LEAST_GOOD
 
 
 def split(paths: list[Path], config: TrainConfig) -> dict[str, list[Path]]:
     """Three disjoint sets of normal pictures: training, validation (chooses the checkpoint), calibration.
 
+    Copies of a file stay together, so the sets are disjoint by content. Calibration gets its least number
+    even where that is more than its fraction, but never more than a third.
+
     Raises:
-        ValueError: fewer than 8 pictures.
+        ValueError: fewer than 8 different pictures, or one to calibrate with that is among them.
     """
-    n = len(paths)
-    if n < 8:
+    copies: dict[str, list[Path]] = {}
+    for path in paths:
+        copies.setdefault(_sha256(path), []).append(path)
+    n = len(copies)
+    if n < LEAST_GOOD:
         raise ValueError(
-            f"`data.path` has {n} good pictures; 8 are the least to train, validate and calibrate."
+            f"`data.path` has {n} different good pictures; {LEAST_GOOD} are the least to train, validate and "
+            "calibrate."
         )
-    order = np.random.default_rng([config.optim.seed, 0]).permutation(n)
-    shuffled = [paths[i] for i in order]
+    groups = list(copies.values())
+    shuffled = [groups[i] for i in np.random.default_rng([config.optim.seed, 0]).permutation(n)]
     n_validation = max(1, min(round(config.data.validation_fraction * n), n // 4))
     if config.data.calibration_folder:
-        calibration = find_images([config.data.calibration_folder])
         n_calibration = 0
+        calibration = find_images([config.data.calibration_folder])
+        shared = [str(path) for path in calibration if _sha256(path) in copies]
+        if shared:
+            listed = "\n  ".join(shared)
+            raise ValueError(
+                f"`data.calibration_folder` has {len(shared)} pictures that are also in `data.path`; a "
+                f"threshold from pictures that were trained on promises nothing:\n  {listed}"
+            )
     else:
         wanted = max(round(config.data.calibration_fraction * n), config.data.calibration_min)
-        n_calibration = min(wanted, n // 4)
-        calibration = shuffled[n - n_calibration :]
+        n_calibration = min(wanted, n // 3)
+        calibration = list(itertools.chain(*shuffled[n - n_calibration :]))
     return {
-        "train": sorted(shuffled[n_validation : n - n_calibration]),
-        "validation": sorted(shuffled[:n_validation]),
+        "train": sorted(itertools.chain(*shuffled[n_validation : n - n_calibration])),
+        "validation": sorted(itertools.chain(*shuffled[:n_validation])),
         "calibration": sorted(calibration),
     }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def check_pictures(paths: list[Path]) -> None:
