@@ -11,6 +11,7 @@ from PIL import Image
 from training import perlin
 from training.defects import VISIBLE
 from training.foreground import foreground_mask, foreground_source
+from training.patches import harmonic
 from training.perlin import perlin_mask, perlin_noise
 from training.synthesis import FAMILIES, SynthesisConfig, blend, shuffle_tiles, synthesize
 from training.synthesis_sheet import main
@@ -70,7 +71,7 @@ def test_every_defect_has_a_binary_mask_and_a_picture_in_range(family, kind, pic
     assert np.array_equal(picture, before)
 
 
-@pytest.mark.parametrize("family", ["scratch", "shading", "dots", "chip", "patch"])
+@pytest.mark.parametrize("family", ["scratch", "shading", "dots", "chip", "patch", "poisson"])
 def test_a_family_places_its_own_defect_where_it_can(family, picture, bank):
     rng = np.random.default_rng(0)
     samples = [synthesize(picture, rng, defective(family), bank, disc()) for _ in range(15)]
@@ -139,6 +140,31 @@ def test_a_patch_is_no_stronger_than_the_contrast(bank):
     samples = [synthesize(halves, rng, config, bank) for _ in range(40)]
     peaks = [np.abs(sample.image - halves).max() for sample in samples if sample.family == "patch"]
     assert len(peaks) > 20 and np.median(peaks) == pytest.approx(16 / 255, abs=0.02)
+
+
+def test_a_poisson_patch_keeps_the_gradients_of_the_piece_and_the_border_of_the_place():
+    rng = np.random.default_rng(0)
+    piece, place = rng.random((2, 23, 31, 3), dtype=np.float32)
+    blended = piece - harmonic(piece - place)
+    for border in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+        assert np.allclose(blended[border], place[border], atol=1e-5)
+    laplace = [np.diff(x, 2, axis=0)[:, 1:-1] + np.diff(x, 2, axis=1)[1:-1] for x in (blended, piece)]
+    assert np.allclose(*laplace, atol=1e-4)
+    assert not np.allclose(blended, place, atol=0.1)
+
+
+def test_a_poisson_patch_has_no_edge(picture, bank):
+    x = np.linspace(0.2, 0.8, SIZE, dtype=np.float32)
+    waves = 0.5 + 0.2 * np.sin(60 * x) * x[:, None] + 0.2 * x
+    smooth = np.repeat(waves[..., None], 3, axis=-1).astype(np.float32)
+    steepest = max(np.abs(np.diff(smooth, axis=axis)).max() for axis in (0, 1))
+    rng = np.random.default_rng(0)
+    samples = [synthesize(smooth, rng, defective("poisson"), bank) for _ in range(20)]
+    changes = [s.image - smooth for s in samples if s.family == "poisson"]
+    assert len(changes) > 15
+    for change in changes:
+        step = max(np.abs(np.diff(change, axis=axis)).max() for axis in (0, 1))
+        assert step < 2.1 * steepest / 0.7 and np.abs(change).max() > 6 / 255
 
 
 def test_a_patch_of_one_texture_on_itself_is_no_defect(bank):

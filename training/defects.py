@@ -1,10 +1,10 @@
-"""Families of synthetic defects beyond the paper: scratches, shading, dots, chips, displaced patches.
+"""Families of synthetic defects beyond the paper: scratches and cracks, shading, dots, chips.
 
 The paper pastes textures within Perlin islands; real defects are often thin, small, soft, or of the
-picture's own texture. Every family takes the picture (float32 [H,W,3] in [0, 1]), the region where a
-defect may lie (bool [H,W], not empty), a contrast (the largest change it aims at, in [0, 1]) and a
-generator. It returns the damaged picture and its mask (bool [H,W]), or None where it finds no place or
-would not be seen: then draw again.
+picture's own texture (for that see patches.py). Every family takes the picture (float32 [H,W,3] in [0, 1]),
+the region where a defect may lie (bool [H,W], not empty), a contrast (the largest change it aims at, in
+[0, 1]) and a generator. It returns the damaged picture and its mask (bool [H,W]), or None where it finds no
+place or would not be seen: then draw again.
 
 Unless a docstring says otherwise, the mask holds exactly the pixels that changed by `VISIBLE` or more in
 some channel, and all others are returned unchanged. Lengths are given for 256 pixels and grow with the
@@ -27,10 +27,10 @@ Defect = tuple[np.ndarray, np.ndarray] | None
 
 def visible_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Where a channel changed by `VISIBLE` or more, bool [H,W]."""
-    return _largest(after - before) >= VISIBLE
+    return largest_change(after - before) >= VISIBLE
 
 
-def _largest(change: np.ndarray) -> np.ndarray:
+def largest_change(change: np.ndarray) -> np.ndarray:
     """The largest absolute change of the three channels, [H,W]; quicker than `max` over the last axis."""
     change = np.abs(change)
     return np.maximum(np.maximum(change[..., 0], change[..., 1]), change[..., 2])
@@ -43,7 +43,7 @@ def _add(image: np.ndarray, delta: np.ndarray, region: np.ndarray) -> Defect:
     return (np.where(mask[..., None], after, image), mask) if mask.any() else None
 
 
-def _random_point(region: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+def random_point(region: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
     """A random pixel (y, x) of the region."""
     inside = np.flatnonzero(region)
     y, x = divmod(int(inside[rng.integers(inside.size)]), region.shape[1])
@@ -60,7 +60,7 @@ def _sign(rng: np.random.Generator) -> float:
     return 1.0 if rng.random() < 0.5 else -1.0
 
 
-def _grain(image: np.ndarray, block: int = 1) -> float:
+def grain_of(image: np.ndarray, block: int = 1) -> float:
     """The standard deviation of the picture's texture, in means over block x block pixels.
 
     A change has to exceed it in order to be seen. It is taken from places 4 pixels apart (at 256), robustly.
@@ -99,7 +99,7 @@ def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
     thickness = max(1.0, rng.uniform(1, 3) * unit)
     is_crack = rng.random() < 0.5
     length, angle = unit * 2 ** rng.uniform(4, 7.8), rng.uniform(0, 2 * math.pi)
-    y, x = _random_point(region, rng)
+    y, x = random_point(region, rng)
     start = np.array([x, y]) - length / 2 * np.array([math.cos(angle), math.sin(angle)])
     trunk = _curve(start, angle, length, step, is_crack, rng)
     lines = [(trunk, thickness)]
@@ -116,7 +116,7 @@ def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
         drawing.line(corners, 255, round(line_width * oversampling), joint="curve")
     coverage = np.asarray(canvas.reduce(oversampling), np.float32) / 255  # [H,W]
     strength = np.clip(0.8 + perlin_noise(height, width, 6, 6, rng), 0, 1)
-    peak = np.float32(_sign(rng) * max(contrast, 2 * _grain(image)))
+    peak = np.float32(_sign(rng) * max(contrast, 2 * grain_of(image)))
     return _add(image, peak * coverage * strength, region)
 
 
@@ -127,7 +127,7 @@ def shading(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
     stays in the picture, for cutting it off would draw the very edge that this family is to lack.
     """
     height, width = region.shape
-    centre_y, centre_x = _random_point(region, rng)
+    centre_y, centre_x = random_point(region, rng)
     angle = rng.uniform(0, math.pi)
     radius_u, radius_v = min(height, width) * 2 ** rng.uniform(-4.5, -2, 2)
     y = np.arange(height, dtype=np.float32)[:, None] - np.float32(centre_y)
@@ -150,7 +150,7 @@ def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     light = rng.uniform(0, 2 * math.pi)
     shape = np.zeros(region.shape, np.float32)
     for _ in range(rng.integers(1, 13) if rng.random() < 0.5 else 1):
-        centre_y, centre_x = _random_point(region, rng)
+        centre_y, centre_x = random_point(region, rng)
         radius = max(1.0, min(region.shape) / 256 * 2 ** rng.uniform(0.3, 2.8))
         ratio, angle = rng.uniform(0.6, 1), rng.uniform(0, math.pi)
         window = _window(centre_y, centre_x, math.ceil(radius / ratio) + 1)
@@ -165,7 +165,7 @@ def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
         elif profile == "pit":
             dot = dot * (0.6 + 0.4 * np.clip((x * math.cos(light) + y * math.sin(light)) / radius, -1, 1))
         shape[window] = np.maximum(shape[window], dot)
-    return _add(image, np.float32(_sign(rng) * max(contrast, 2 * _grain(image))) * shape, region)
+    return _add(image, np.float32(_sign(rng) * max(contrast, 2 * grain_of(image))) * shape, region)
 
 
 def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
@@ -177,7 +177,7 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     if region.all():
         return None
     border = region & ~ndimage.binary_erosion(region, border_value=1)
-    centre_y, centre_x = _random_point(border, rng)
+    centre_y, centre_x = random_point(border, rng)
     radius = max(2.0, min(region.shape) * 2 ** rng.uniform(-5.5, -3))
     window = _window(centre_y, centre_x, math.ceil(1.5 * radius))
     local, old = region[window], image[window]
@@ -192,55 +192,5 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     fill = (background / np.maximum(weight, 1e-6))[tuple(nearest)]
     delta = np.zeros_like(image)
     delta[window] = np.where(bite[..., None], fill - old, 0)
-    typical = float(np.median(_largest(delta[window])[bite]))
+    typical = float(np.median(largest_change(delta[window])[bite]))
     return _add(image, delta * np.float32(min(1.0, contrast / max(typical, 1e-6))), region)
-
-
-def patch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """A piece of the picture laid over another place, turned and mirrored, with a feathered edge.
-
-    In the spirit of NSA, but without its Poisson blending: the piece is moved towards the mean of the place
-    it covers by a random share, and its border fades out. Two places of one texture differ in every pixel
-    and yet look alike; so `contrast` and the mask (a third of the peak or more) follow the change averaged
-    over a small neighbourhood. Declines where that peaks below 6 grey levels or is lost in the texture.
-    """
-    height, width = region.shape
-    side_y, side_x = (max(4, int(min(height, width) * 2 ** rng.uniform(-4, -1.8))) for _ in range(2))
-    piece = _cut(image, side_y, side_x, region, rng)
-    centre_y, centre_x = _random_point(region, rng)
-    top = min(max(0, centre_y - side_y // 2), height - side_y)
-    left = min(max(0, centre_x - side_x // 2), width - side_x)
-    window = (slice(top, top + side_y), slice(left, left + side_x))
-    old = image[window]
-    piece = piece + np.float32(rng.uniform(0, 1)) * (old.mean(axis=(0, 1)) - piece.mean(axis=(0, 1)))
-
-    y, x = np.abs(np.linspace(-1, 1, side_y))[:, None], np.abs(np.linspace(-1, 1, side_x))
-    roundness = rng.uniform(2, 8)  # from an ellipse to nearly a box
-    depth = 1 - (y**roundness + x**roundness) ** (1 / roundness)
-    feather = np.clip(depth / rng.uniform(0.1, 0.5), 0, 1).astype(np.float32) * region[window]
-    delta = (piece - old) * feather[..., None]
-    near, around = (2 * round(radius * min(height, width) / 256) + 1 for radius in (1, 4))
-    change = ndimage.uniform_filter(_largest(ndimage.uniform_filter(delta, (near, near, 0))), around)
-    peak = float(np.percentile(change, 90))
-    weakening = np.float32(min(1.0, contrast / max(peak, 1e-6)))
-    if weakening * peak < max(6 / 255, 2 * _grain(image, near)):
-        return None
-    mask = np.zeros_like(region)
-    mask[window] = (feather > 0) & (change > peak / 3)
-    after = np.clip(old + weakening * delta, 0, 1)
-    damaged = image.copy()
-    damaged[window] = np.where(mask[window][..., None], after, old)
-    return damaged, mask
-
-
-def _cut(
-    image: np.ndarray, rows: int, columns: int, region: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """A piece [rows,columns,3] of the picture around a point of the region, turned and mirrored at random."""
-    turns = int(rng.integers(4))
-    from_y, from_x = (columns, rows) if turns % 2 else (rows, columns)
-    y, x = _random_point(region, rng)
-    top = min(max(0, y - from_y // 2), image.shape[0] - from_y)
-    left = min(max(0, x - from_x // 2), image.shape[1] - from_x)
-    piece = np.rot90(image[top : top + from_y, left : left + from_x], turns)
-    return piece[:, ::-1] if rng.random() < 0.5 else piece

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from training import defects
+from training import defects, patches
 from training.defects import Defect, visible_change
 from training.perlin import perlin_mask
 from training.textures import TextureBank, augment
@@ -26,7 +26,8 @@ OTHER_FAMILIES: dict[str, Callable[[np.ndarray, np.ndarray, float, np.random.Gen
     "shading": defects.shading,
     "dots": defects.dots,
     "chip": defects.chip,
-    "patch": defects.patch,
+    "patch": patches.patch,
+    "poisson": patches.poisson,
 }
 FAMILIES = ("perlin", *OTHER_FAMILIES)
 MASK_TRIES = 50  # as many as in the released code of DiffusionAD
