@@ -13,6 +13,10 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from diffusionad.image_io import resize
+from training.masks import read_mask
+from training.records import by_stem, pictures
+
 WORKING_SIDE = 256  # the classical method looks at the picture at this size
 AREA_MIN, AREA_MAX = 0.03, 0.95  # shares of the picture outside which a mask says nothing
 SOURCES = ("classical", "rembg", "none")
@@ -92,19 +96,18 @@ def _is_plausible(mask: np.ndarray) -> bool:
 
 
 def precomputed(folder: Path) -> ForegroundSource:
-    """Masks from `folder/<stem>.png` or `folder/<stem>_mask.png`, white on black, resized to the picture."""
+    """Masks from `folder/<stem>_mask.*` or `folder/<stem>.*`, black where there is no object, resized."""
+    files = pictures(folder)
+    masks = by_stem(files) | by_stem(files, "_mask")
 
     def read(image: np.ndarray, path: Path) -> np.ndarray:
-        candidates = [folder / f"{Path(path).stem}{ending}.png" for ending in ("", "_mask")]
-        found = next((candidate for candidate in candidates if candidate.is_file()), None)
+        found = masks.get(Path(path).stem.lower())
         if found is None:
             raise ValueError(
                 f"`foreground` folder {str(folder)!r} has no mask for {Path(path).name!r}; it should be "
-                f"{candidates[0].name!r} or {candidates[1].name!r}"
+                f"'{Path(path).stem}.png' or '{Path(path).stem}_mask.png'"
             )
-        with Image.open(found) as picture:
-            size = (image.shape[1], image.shape[0])
-            return np.asarray(picture.convert("L").resize(size, Image.Resampling.NEAREST)) > 127
+        return resize(read_mask(found).astype(np.float32), image.shape[:2]) >= 0.5
 
     return read
 
@@ -117,8 +120,8 @@ def rembg() -> ForegroundSource:
     try:
         from rembg import new_session, remove
     except ImportError as error:
-        raise ImportError(
-            "The foreground source 'rembg' needs the package rembg: pip install rembg, or take 'classical'."
+        raise ValueError(
+            "`foreground` 'rembg' needs the package rembg: pip install rembg; or take 'classical'."
         ) from error
     session = new_session("isnet-general-use")
 

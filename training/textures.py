@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
+from diffusionad.image_io import IMAGE_SUFFIXES
 from training.perlin import perlin_noise
+from training.records import pictures
 
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 PROCEDURAL_COUNT = 240
 # A stored texture is larger than what is drawn from it by this factor, so that one texture gives many crops.
 MARGIN = 1.25
@@ -42,11 +43,11 @@ class TextureBank:
                 raise ValueError(
                     f"`folder` of textures {str(folder)!r} is no folder; give one, or None for built-in ones"
                 )
-            self.paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+            self.paths = pictures(folder, recursive=True)
             if not self.paths:
                 raise ValueError(
-                    f"`folder` of textures {str(folder)!r} holds no picture ({', '.join(PICTURE_SUFFIXES)}); "
-                    "give another, or None for built-in ones"
+                    f"`folder` of textures {str(folder)!r} holds no picture "
+                    f"({', '.join(sorted(IMAGE_SUFFIXES))}); give another, or None for built-in ones"
                 )
         self.kinds = None if self.paths else procedural_kinds()
         self._cache: dict[int, Image.Image] = {}
