@@ -1,14 +1,17 @@
 """Synthetic anomalies: training.synthesis, .defects, .perlin, .textures, .foreground."""
 
 import socket
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from training import perlin
+from training.config import load_config
 from training.defects import VISIBLE
 from training.foreground import foreground_mask, foreground_source
 from training.patches import harmonic
@@ -475,9 +478,40 @@ def test_foreground_sources_are_chosen_by_name():
 
 
 def test_a_missing_matting_model_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "rembg", None)
+    monkeypatch.setitem(sys.modules, "rembg", None)
     with pytest.raises(ValueError, match="pip install rembg"):
         foreground_source("rembg")
+
+
+def test_the_matting_model_is_asked_for_a_mask_and_doubted_where_it_sees_nothing(monkeypatch):
+    """A stand-in for rembg, whose weights are not here: it returns the channel that the real one would."""
+    asked = []
+
+    def remove(picture: Image.Image, session: str, only_mask: bool) -> Image.Image:
+        asked.append((picture.mode, session, only_mask))
+        return picture.getchannel("R")
+
+    stand_in = SimpleNamespace(new_session=lambda name: name, remove=remove)
+    monkeypatch.setitem(sys.modules, "rembg", stand_in)
+    source = foreground_source("rembg")
+    image = np.repeat(disc(64)[..., None], 3, axis=-1).astype(np.float32)
+    assert np.array_equal(source(image, Path("a.png")), disc(64))
+    assert source(np.zeros_like(image), Path("b.png")) is None
+    assert asked[0] == ("RGB", "isnet-general-use", True)
+
+
+def test_the_sheet_shows_what_a_preset_trains_on(tmp_path: Path, picture, capsys):
+    for i in range(2):
+        (tmp_path / f"cup{i}/train/good").mkdir(parents=True)
+        Image.fromarray((255 * picture).astype(np.uint8)).save(tmp_path / f"cup{i}/train/good/0.png")
+    sheet = ["--output", str(tmp_path / "sheet.png"), "--size", "64", "--count", "2", "--preset", "tiny"]
+    sheet += ["--textures", str(tmp_path)]
+    main(["--data", str(tmp_path), "--category", "cup1", "--benchmark", *sheet])
+    timed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert tuple(timed) == load_config("tiny").synthesis.families
+    with pytest.raises(SystemExit):
+        main(["--data", str(tmp_path), *sheet])
+    assert "holds 2 categories; choose with `category` one of cup0, cup1" in capsys.readouterr().err
 
 
 def test_the_command_writes_a_contact_sheet(tmp_path: Path, picture, capsys):

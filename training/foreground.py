@@ -115,7 +115,7 @@ def precomputed(folder: Path) -> ForegroundSource:
 def rembg() -> ForegroundSource:
     """The matting model isnet-general-use of the package rembg, which fetches its weights on first use.
 
-    The tests cannot cover it, for they run without those weights.
+    An adapter: the tests run without those weights, and put a stand-in in its place.
     """
     try:
         from rembg import new_session, remove
