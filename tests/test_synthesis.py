@@ -1,5 +1,6 @@
 """Synthetic anomalies: training.synthesis, .defects, .perlin, .textures, .foreground."""
 
+import dataclasses
 import socket
 import sys
 import time
@@ -500,15 +501,19 @@ def test_the_matting_model_is_asked_for_a_mask_and_doubted_where_it_sees_nothing
     assert asked[0] == ("RGB", "isnet-general-use", True)
 
 
-def test_the_sheet_shows_what_a_preset_trains_on(tmp_path: Path, picture, capsys):
+def test_the_sheet_shows_what_a_preset_trains_on(tmp_path: Path, picture, capsys, monkeypatch):
+    timed = []
+    monkeypatch.setattr(
+        "training.synthesis_sheet.samples_per_second", lambda *args: timed.append(args[2]) or 1
+    )
     for i in range(2):
         (tmp_path / f"cup{i}/train/good").mkdir(parents=True)
         Image.fromarray((255 * picture).astype(np.uint8)).save(tmp_path / f"cup{i}/train/good/0.png")
     sheet = ["--output", str(tmp_path / "sheet.png"), "--size", "64", "--count", "2", "--preset", "tiny"]
     sheet += ["--textures", str(tmp_path)]
     main(["--data", str(tmp_path), "--category", "cup1", "--benchmark", *sheet])
-    timed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
-    assert tuple(timed) == load_config("tiny").synthesis.families
+    tiny = load_config("tiny").synthesis
+    assert timed == [dataclasses.replace(tiny, probability=1, families=(name,)) for name in tiny.families]
     with pytest.raises(SystemExit):
         main(["--data", str(tmp_path), *sheet])
     assert "holds 2 categories; choose with `category` one of cup0, cup1" in capsys.readouterr().err
