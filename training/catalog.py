@@ -52,7 +52,7 @@ def scan(path: str | Path, category: str | None = None) -> Catalog:
         raise ValueError(f"`category` is {category!r}, but `{path}` holds {', '.join(names)}.")
     catalog = reader.read(root, category or names[0])
     if not catalog.train:
-        raise ValueError(f"`{path}` holds no good picture ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise ValueError(f"`{path}` holds no picture to train with ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     _require_masks(catalog)
     return catalog
 

@@ -31,7 +31,7 @@ def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.nda
             values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
             if image.mode in ("LA", "RGBA"):
                 values = values[..., :-1]
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, TypeError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ImageError(f"`{path}` cannot be read as a mask ({error}); copy it again.") from error
     mask = values > (127 if is_lossy else 0)
     mask = mask.any(axis=2) if mask.ndim == 3 else mask

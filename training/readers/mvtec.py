@@ -24,16 +24,15 @@ def read(root: Path, category: str) -> Catalog:
     """One category.
 
     Raises:
-        ValueError: a `train` folder without `good` and without pictures.
+        ValueError: a `train` folder with neither pictures nor a folder `good`.
     """
     folder = root if child(root, "train") else root / category
     train_folder = child(folder, "train")
-    good = child(train_folder, *GOOD_NAMES) or train_folder
-    train = [Record(image, "train", 0, GOOD, category=category) for image in pictures(good)]
-    if not train:
+    good = child(train_folder, *GOOD_NAMES)
+    train = [Record(i, "train", 0, GOOD, category=category) for i in pictures(good or train_folder)]
+    if not train and good is None:
         raise ValueError(
-            f"`{good}` holds no picture; put the good ones into `{train_folder / GOOD}` "
-            f"(or {', '.join(GOOD_NAMES[1:])})."
+            f"`{folder}` has a folder `train`, but no `train/good`; put the good pictures there."
         )
     return Catalog(category, train, read_test(folder, category), NAME)
 
