@@ -1,0 +1,273 @@
+"""The second door of a published model: code beside the weights, for people without our package.
+
+`DiffusionPipeline.from_pretrained(ID, custom_pipeline=ID, trust_remote_code=True)` runs two kinds of files of
+a repository: `pipeline.py` in its root, which must hold exactly one pipeline class, and for a component that
+model_index.json enters as ["diffusionad", NAME] the file `diffusionad.py` in the component's folder. Both are
+cut out of our sources here, comments and all, so that no second copy is kept by hand.
+"""
+
+import ast
+import hashlib
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import diffusionad
+from diffusionad.loading import COMPONENTS, entry_of
+
+PACKAGE = "diffusionad"
+SOURCES = Path(diffusionad.__file__).parent
+
+# It loads by our allow-list, which imports all component classes; diffusers' own takes its place.
+LEFT_OUT = frozenset({"from_pretrained"})
+
+HEADER = '''\
+# SPDX-License-Identifier: MIT
+# Copyright (c) 2026 The DiffusionAD contributors
+"""{purpose}
+
+Made from {package} {version} by its hub/flatten.py; change the sources, not this file. They were
+{names}, with the SHA-256
+{digest}.
+"""
+'''
+
+PIPELINE_PURPOSE = (
+    "Run by `DiffusionPipeline.from_pretrained(ID, custom_pipeline=ID, trust_remote_code=True)`."
+)
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """One statement at the top of a module, with the comment above it."""
+
+    module: str
+    text: str
+    binds: frozenset[str]
+    uses: frozenset[str]
+    is_block: bool  # a class or a function
+
+
+@dataclass
+class _Sources:
+    """A module of ours and all those it imports, those first that others build on."""
+
+    texts: dict[str, str] = field(default_factory=dict)
+    statements: list[_Statement] = field(default_factory=list)
+    outside: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> what is imported for it
+
+
+def write_second_door(folder: Path) -> None:
+    """Add to a saved pipeline the code that diffusers needs to load it without our package.
+
+    Args:
+        folder: a saved pipeline; gets `pipeline.py` and `<component>/diffusionad.py` for components of ours.
+
+    Raises:
+        FileNotFoundError: `folder` holds no saved pipeline.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
+    entries = json.loads(index.read_text(encoding="utf-8"))
+    (folder / "pipeline.py").write_text(flatten(entries["_class_name"], PIPELINE_PURPOSE), encoding="utf-8")
+    for name in COMPONENTS:
+        library, class_name = entries[name]
+        if library == PACKAGE:
+            code = flatten(class_name, f"The class of `{name}`, named in model_index.json.")
+            (folder / name / f"{PACKAGE}.py").write_text(code, encoding="utf-8")
+
+
+def flatten(class_name: str, purpose: str) -> str:
+    """Source of a public class and of all that it uses from our package, as one file.
+
+    Args:
+        class_name: a public name of the package.
+        purpose: first line of the file's docstring.
+
+    Raises:
+        ValueError: the sources do what cannot be flattened; the message says what and where.
+    """
+    others = _component_classes() - {class_name}
+    sources = _read_sources(diffusionad._MODULE_OF[class_name], others, _Sources())
+    kept = _reachable(sources.statements, class_name)
+    used = frozenset().union(*(statement.uses for statement in kept))
+    bound = [name for statement in kept for name in statement.binds]
+    imports = {name: origin for name, origin in sources.outside.items() if name in used}
+    clashes = sorted({name for name in bound if bound.count(name) > 1 or name in imports})
+    if clashes:
+        raise ValueError(f"{clashes} mean different things in different modules; rename one of each.")
+    if others & used:
+        raise ValueError(f"{sorted(others & used)} may be used in annotations only: they are in other files.")
+
+    modules = list(dict.fromkeys(statement.module for statement in kept))
+    header = HEADER.format(
+        purpose=purpose,
+        package=PACKAGE,
+        version=diffusionad.__version__,
+        names=textwrap.fill(", ".join(_file_name(module) for module in modules), 90),
+        digest=hashlib.sha256("".join(sources.texts[module] for module in modules).encode()).hexdigest(),
+    )
+    code = f"{header}\n{_import_block(imports)}{_join(kept)}"
+    if PACKAGE in _imported_packages(ast.parse(code)):
+        raise ValueError(f"`{class_name}` imports {PACKAGE} inside a function; import it at the top.")
+    return code
+
+
+def _component_classes() -> set[str]:
+    """Classes of ours that live in files of their own, beside their weights."""
+    entries = [entry_of(component) for components in COMPONENTS.values() for component in components]
+    return {class_name for library, class_name in entries if library == PACKAGE}
+
+
+def _read_sources(module: str, components: set[str], sources: _Sources) -> _Sources:
+    """Add a module and what it imports from our package to `sources`."""
+    text = (SOURCES.parent / _file_name(module)).read_text(encoding="utf-8")
+    sources.texts[module] = text
+    tree = ast.parse(text)
+    statements = []
+    lines: list[str | None] = list(text.splitlines())
+    previous_end = 0
+    for node in tree.body:
+        where = f"{_file_name(module)}:{node.lineno}"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name, origin in _origins(node):
+                if origin[0].partition(".")[0] != PACKAGE:
+                    if sources.outside.setdefault(name, origin) != origin:
+                        raise ValueError(f"{where}: `{name}` is imported from elsewhere in another module.")
+                elif name != origin[1] or origin[0] == PACKAGE:
+                    raise ValueError(f"{where}: import names of ours from their modules, unchanged.")
+                elif origin[0] not in sources.texts:
+                    _read_sources(origin[0], components, sources)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign):
+            _leave_out_methods(node, lines)
+            if _replace_annotations(node, lines, components):
+                sources.outside["ModelMixin"] = ("diffusers", "ModelMixin")
+            first = _first_line(node)
+            while first - 1 > previous_end and lines[first - 2].startswith("#"):
+                first -= 1  # the comment above belongs to it
+            text = "\n".join(line for line in lines[first - 1 : node.end_lineno] if line is not None)
+            statements.append(_describe(module, node, text))
+        elif not _is_docstring(node):
+            raise ValueError(f"{where}: a {type(node).__name__} at the top of a module cannot be flattened.")
+        previous_end = node.end_lineno
+    sources.statements += statements  # after those of the modules that it imports
+    return sources
+
+
+def _origins(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Each name that an import binds, with (module, name in it); ("module", "") for the module itself."""
+    for alias in node.names:
+        if isinstance(node, ast.ImportFrom):
+            yield alias.asname or alias.name, (node.module, alias.name)
+        else:
+            yield alias.asname or alias.name.partition(".")[0], (alias.name, "")
+
+
+def _leave_out_methods(node: ast.stmt, lines: list[str | None]) -> None:
+    if not isinstance(node, ast.ClassDef):
+        return
+    for method in [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name in LEFT_OUT]:
+        first = _first_line(method)
+        while lines[first - 2] == "":
+            first -= 1
+        lines[first - 1 : method.end_lineno] = [None] * (method.end_lineno - first + 1)
+        node.body.remove(method)
+
+
+def _replace_annotations(node: ast.stmt, lines: list[str | None], components: set[str]) -> bool:
+    """Annotate components of ours as `ModelMixin`: their classes are in other files. True if any was."""
+    annotations = [n.annotation for n in ast.walk(node) if isinstance(n, ast.arg) and n.annotation]
+    names = [n for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name) and n.id in components]
+    for name in sorted(names, key=lambda n: -n.col_offset):
+        line = lines[name.lineno - 1].encode()  # columns count bytes
+        line = line[: name.col_offset] + b"ModelMixin" + line[name.end_col_offset :]
+        lines[name.lineno - 1] = line.decode()
+        name.id = "ModelMixin"
+    return bool(names)
+
+
+def _describe(module: str, node: ast.stmt, text: str) -> _Statement:
+    is_block = isinstance(node, ast.FunctionDef | ast.ClassDef)
+    if is_block:
+        binds = {node.name}
+    else:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        binds = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name) and _is_stored(n)}
+    uses = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not _is_stored(n)}
+    return _Statement(module, text, frozenset(binds), frozenset(uses), is_block)
+
+
+def _reachable(statements: list[_Statement], name: str) -> list[_Statement]:
+    """What `name` needs, in order; a statement that binds nothing goes with the names it mentions."""
+    wanted, done = {name}, set()
+    while todo := wanted - done:
+        done |= todo
+        for statement in statements:
+            if statement.binds & todo:
+                wanted |= statement.uses
+    bound = frozenset().union(*(s.binds for s in statements if s.binds & wanted))
+    return [s for s in statements if s.binds & wanted or (not s.binds and s.uses & bound)]
+
+
+def _import_block(imports: dict[str, tuple[str, str]]) -> str:
+    """Imports as ruff sorts them: the standard library, then the others; modules, then names from modules."""
+    blocks = []
+    for is_standard in (True, False):
+        modules, names = set(), {}
+        for name, (module, member) in imports.items():
+            if (module.partition(".")[0] in sys.stdlib_module_names) != is_standard:
+                continue
+            if not member:
+                modules.add(f"import {module}" + (f" as {name}" if name != module.partition(".")[0] else ""))
+            else:
+                names.setdefault(module, []).append(member + (f" as {name}" if name != member else ""))
+        lines = [
+            f"from {module} import {', '.join(sorted(names[module], key=_import_order))}"
+            for module in sorted(names, key=str.lower)
+        ]
+        blocks += ["\n".join([*sorted(modules), *lines]) + "\n"] if modules or names else []
+    return "\n".join(blocks)
+
+
+def _import_order(name: str) -> tuple[int, str]:
+    return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2), name
+
+
+def _join(statements: list[_Statement]) -> str:
+    """Statements spaced as ruff does it, with a comment where another module begins."""
+    parts, before = [], None
+    for statement in statements:
+        is_first = before is None or before.module != statement.module
+        if is_first:
+            between = "" if before is None else "\n"
+            parts.append(f"{between}\n# From {_file_name(statement.module)}\n")
+        is_apart = statement.is_block or (not is_first and before.is_block)
+        space = "\n\n" if is_apart else "\n" if is_first else ""
+        parts.append(f"{space}{statement.text}\n")
+        before = statement
+    return "".join(parts)
+
+
+def _imported_packages(tree: ast.Module) -> set[str]:
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {module.partition(".")[0] for node in imports for _, (module, _) in _origins(node)}
+
+
+def _file_name(module: str) -> str:
+    return f"{module.replace('.', '/')}.py"
+
+
+def _first_line(node: ast.stmt) -> int:
+    return min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _is_stored(name: ast.Name) -> bool:
+    return isinstance(name.ctx, ast.Store)
