@@ -14,11 +14,12 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import snapshot_download
 
+from diffusionad.official_unet import OfficialUNet
 from diffusionad.segmenter import AnomalySegmenter
 
 # What a repository may name, by component, as [library, class]: nothing else is ever imported.
 COMPONENTS = {
-    "unet": (UNet2DModel,),
+    "unet": (UNet2DModel, OfficialUNet),
     "scheduler": (DDPMScheduler,),
     "segmenter": (AnomalySegmenter,),
 }
