@@ -27,7 +27,6 @@ class OfficialUNet(ModelMixin, ConfigMixin):
         num_attention_heads: heads at every width.
         attention_head_dim: width of a head, from which the number of heads follows instead; None leaves the
             number as it is.
-        dropout: in training, of every residual block.
 
     Raises:
         ValueError: when the widths cannot be divided into groups or heads.
@@ -42,7 +41,6 @@ class OfficialUNet(ModelMixin, ConfigMixin):
         attention_levels: tuple[int, ...] = (3, 4, 5),
         num_attention_heads: int = 4,
         attention_head_dim: int | None = None,
-        dropout: float = 0.0,
     ):
         super().__init__()
         widths = list(block_out_channels)
@@ -61,7 +59,6 @@ class OfficialUNet(ModelMixin, ConfigMixin):
                 temb_channels=time_channels,
                 groups=_GROUPS,
                 eps=_EPS,
-                dropout=dropout,
                 **direction,
             )
 

@@ -72,7 +72,8 @@ class DiffusionADPipeline(DiffusionPipeline):
     Both networks are put into evaluation mode. The settings below are saved with the weights.
 
     Args:
-        unet: predicts the noise, or x_0; sees pictures as pixel blocks when its `in_channels` is 3 p p.
+        unet: predicts the noise, or x_0; sees pictures as pixel blocks when its `in_channels` is 3 p p. An
+            `OfficialUNet` comes from a checkpoint of the authors' released code.
         scheduler: its alpha_bar and T are used; says whether `unet` predicts "epsilon" or "sample" (x_0).
         segmenter: compares picture and reconstruction.
         image_size: side S of the square that the networks see, pixels.

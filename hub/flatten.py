@@ -63,6 +63,9 @@ class _Sources:
 def write_second_door(folder: Path) -> None:
     """Add to a saved pipeline the code that diffusers needs to load it without our package.
 
+    diffusers asks for `pipeline.py` apart from the rest: from a private repository with the token in HF_TOKEN
+    or of the login, not `token=`, and in the revision `custom_revision=`, not `revision=`.
+
     Args:
         folder: a saved pipeline; gets `pipeline.py` and `<component>/diffusionad.py` for components of ours.
 

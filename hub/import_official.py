@@ -3,7 +3,8 @@
     python -m hub.import_official params-best.pt --category bottle --output models/bottle
 
 What their code keeps outside the networks becomes saved settings: pictures in [0, 1], stretched without
-antialiasing (OpenCV's bilinear interpolation), the score from the 50 largest pixels of the map.
+antialiasing (OpenCV's bilinear interpolation), the score from the 50 largest pixels of the map. One thing
+does not: they round the resized picture to 8 bits, which moves a pixel by up to 0.75 grey levels.
 """
 
 import argparse
@@ -118,7 +119,7 @@ def _build_unet(weights: dict[str, torch.Tensor], args: dict[str, Any]) -> Offic
         config["num_attention_heads"] = _number(args, "num_heads", int)
     else:
         config["attention_head_dim"] = _number(args, "num_head_channels", int)
-    unet = OfficialUNet(**config, dropout=_number(args, "dropout", float))
+    unet = OfficialUNet(**config)
     load_weights(unet, dict(unet_weights(weights, unet.heads_at)), "unet_model_state_dict")
     return unet
 
