@@ -47,7 +47,7 @@ class _Statement:
     module: str
     text: str
     binds: frozenset[str]
-    uses: frozenset[str]
+    uses: frozenset[str]  # names of other packages, of Python and of the function itself among them
     is_block: bool  # a class or a function
 
 
@@ -57,7 +57,9 @@ class _Sources:
 
     texts: dict[str, str] = field(default_factory=dict)
     statements: list[_Statement] = field(default_factory=list)
-    outside: dict[str, tuple[str, str]] = field(default_factory=dict)  # name -> what is imported for it
+    inside: dict[str, dict[str, str]] = field(default_factory=dict)  # module -> name -> our module it is from
+    outside: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)  # the same of other packages
+    problems: dict[str, str] = field(default_factory=dict)  # module -> why nothing of it can be taken
 
 
 def write_second_door(folder: Path) -> None:
@@ -95,18 +97,22 @@ def flatten(class_name: str, purpose: str) -> str:
         ValueError: the sources do what cannot be flattened; the message says what and where.
     """
     others = _component_classes() - {class_name}
-    sources = _read_sources(diffusionad._MODULE_OF[class_name], others, _Sources())
-    kept = _reachable(sources.statements, class_name)
-    used = frozenset().union(*(statement.uses for statement in kept))
+    root = diffusionad._MODULE_OF[class_name]
+    sources = _read_sources(root, others, _Sources())
+    kept = _reachable(sources, root, class_name)
+    modules = list(dict.fromkeys(statement.module for statement in kept))
+    for module in modules:
+        if module in sources.problems:
+            raise ValueError(sources.problems[module])
+    imports = _imports_of(kept, sources.outside)
     bound = [name for statement in kept for name in statement.binds]
-    imports = {name: origin for name, origin in sources.outside.items() if name in used}
     clashes = sorted({name for name in bound if bound.count(name) > 1 or name in imports})
     if clashes:
         raise ValueError(f"{clashes} mean different things in different modules; rename one of each.")
-    if others & used:
-        raise ValueError(f"{sorted(others & used)} may be used in annotations only: they are in other files.")
+    misplaced = sorted(others & {name for statement in kept for name in statement.uses})
+    if misplaced:
+        raise ValueError(f"{misplaced} may be used in annotations only: they are in other files.")
 
-    modules = list(dict.fromkeys(statement.module for statement in kept))
     header = HEADER.format(
         purpose=purpose,
         package=PACKAGE,
@@ -129,7 +135,7 @@ def _component_classes() -> set[str]:
 def _read_sources(module: str, components: set[str], sources: _Sources) -> _Sources:
     """Add a module and what it imports from our package to `sources`."""
     text = (SOURCES.parent / _file_name(module)).read_text(encoding="utf-8")
-    sources.texts[module] = text
+    sources.texts[module], sources.inside[module], sources.outside[module] = text, {}, {}
     tree = ast.parse(text)
     statements = []
     lines: list[str | None] = list(text.splitlines())
@@ -139,23 +145,26 @@ def _read_sources(module: str, components: set[str], sources: _Sources) -> _Sour
         if isinstance(node, ast.Import | ast.ImportFrom):
             for name, origin in _origins(node):
                 if origin[0].partition(".")[0] != PACKAGE:
-                    if sources.outside.setdefault(name, origin) != origin:
-                        raise ValueError(f"{where}: `{name}` is imported from elsewhere in another module.")
+                    sources.outside[module][name] = origin
                 elif name != origin[1] or origin[0] == PACKAGE:
-                    raise ValueError(f"{where}: import names of ours from their modules, unchanged.")
-                elif origin[0] not in sources.texts:
-                    _read_sources(origin[0], components, sources)
+                    problem = f"{where}: import names of ours from their modules, unchanged."
+                    sources.problems.setdefault(module, problem)
+                else:
+                    sources.inside[module][name] = origin[0]
+                    if origin[0] not in sources.texts:
+                        _read_sources(origin[0], components, sources)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign):
             _leave_out_methods(node, lines)
             if _replace_annotations(node, lines, components):
-                sources.outside["ModelMixin"] = ("diffusers", "ModelMixin")
+                sources.outside[module]["ModelMixin"] = ("diffusers", "ModelMixin")
             first = _first_line(node)
             while first - 1 > previous_end and lines[first - 2].startswith("#"):
                 first -= 1  # the comment above belongs to it
             text = "\n".join(line for line in lines[first - 1 : node.end_lineno] if line is not None)
             statements.append(_describe(module, node, text))
         elif not _is_docstring(node):
-            raise ValueError(f"{where}: a {type(node).__name__} at the top of a module cannot be flattened.")
+            problem = f"{where}: a {type(node).__name__} at the top of a module cannot be flattened."
+            sources.problems.setdefault(module, problem)
         previous_end = node.end_lineno
     sources.statements += statements  # after those of the modules that it imports
     return sources
@@ -204,16 +213,35 @@ def _describe(module: str, node: ast.stmt, text: str) -> _Statement:
     return _Statement(module, text, frozenset(binds), frozenset(uses), is_block)
 
 
-def _reachable(statements: list[_Statement], name: str) -> list[_Statement]:
-    """What `name` needs, in order; a statement that binds nothing goes with the names it mentions."""
-    wanted, done = {name}, set()
+def _reachable(sources: _Sources, module: str, name: str) -> list[_Statement]:
+    """What a name needs, in order; a statement that binds nothing goes with the names it mentions."""
+
+    def needs(statement: _Statement) -> set[tuple[str, str]]:
+        origins = sources.inside[statement.module]
+        return {(origins.get(used, statement.module), used) for used in statement.uses}
+
+    binds = {s: {(s.module, bound) for bound in s.binds} for s in sources.statements}
+    wanted, done = {(module, name)}, set()
     while todo := wanted - done:
         done |= todo
-        for statement in statements:
-            if statement.binds & todo:
-                wanted |= statement.uses
-    bound = frozenset().union(*(s.binds for s in statements if s.binds & wanted))
-    return [s for s in statements if s.binds & wanted or (not s.binds and s.uses & bound)]
+        wanted.update(*(needs(s) for s in sources.statements if binds[s] & todo))
+    bound = set().union(*(binds[s] for s in sources.statements if binds[s] & wanted))
+    kept = [s for s in sources.statements if binds[s] & wanted or (not s.binds and needs(s) & bound)]
+    # Several modules make themselves a `logger`, in the same words: the first serves all.
+    return [s for i, s in enumerate(kept) if s.text not in (earlier.text for earlier in kept[:i])]
+
+
+def _imports_of(
+    kept: list[_Statement], outside: dict[str, dict[str, tuple[str, str]]]
+) -> dict[str, tuple[str, str]]:
+    """What the statements import from other packages, by name."""
+    imports: dict[str, tuple[str, str]] = {}
+    for statement in kept:
+        for name in statement.uses & outside[statement.module].keys():
+            origin = outside[statement.module][name]
+            if imports.setdefault(name, origin) != origin:
+                raise ValueError(f"`{name}` is imported from elsewhere in {_file_name(statement.module)}.")
+    return imports
 
 
 def _import_block(imports: dict[str, tuple[str, str]]) -> str:
