@@ -108,17 +108,18 @@ class OfficialUNet(ModelMixin, ConfigMixin):
         head_dim = self.config.attention_head_dim
         return width // head_dim if head_dim else self.config.num_attention_heads
 
-    def forward(self, sample: Tensor, timestep: Tensor) -> UNet2DOutput:
+    def forward(self, sample: Tensor, timestep: Tensor | int) -> UNet2DOutput:
         """Predict the noise.
 
         Args:
             sample: [B,C,S,S], noised pictures; S must be a multiple of 2 ** (levels - 1).
-            timestep: [B].
+            timestep: [B], or one for all.
 
         Returns:
             The noise as `.sample`, [B,C,S,S].
         """
-        time = self.time_embedding(self.time_proj(timestep).to(sample.dtype))
+        t = torch.as_tensor(timestep, device=sample.device).reshape(-1).expand(len(sample))
+        time = self.time_embedding(self.time_proj(t).to(sample.dtype))
         h = self.conv_in(sample)
         skips = [h]
         for stage in self.down:

@@ -11,18 +11,11 @@ import hashlib
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import diffusionad
 from diffusionad.loading import COMPONENTS, entry_of
-
-PACKAGE = "diffusionad"
-SOURCES = Path(diffusionad.__file__).parent
-
-# It loads by our allow-list, which imports all component classes; diffusers' own takes its place.
-LEFT_OUT = frozenset({"from_pretrained"})
+from hub.sources import PACKAGE, Sources, Statement, file_name, origins_of, read_sources
 
 HEADER = '''\
 # SPDX-License-Identifier: MIT
@@ -38,28 +31,6 @@ Made from {package} {version} by its hub/flatten.py; change the sources, not thi
 PIPELINE_PURPOSE = (
     "Run by `DiffusionPipeline.from_pretrained(ID, custom_pipeline=ID, trust_remote_code=True)`."
 )
-
-
-@dataclass(frozen=True)
-class _Statement:
-    """One statement at the top of a module, with the comment above it."""
-
-    module: str
-    text: str
-    binds: frozenset[str]
-    uses: frozenset[str]  # names of other packages, of Python and of the function itself among them
-    is_block: bool  # a class or a function
-
-
-@dataclass
-class _Sources:
-    """A module of ours and all those it imports, those first that others build on."""
-
-    texts: dict[str, str] = field(default_factory=dict)
-    statements: list[_Statement] = field(default_factory=list)
-    inside: dict[str, dict[str, str]] = field(default_factory=dict)  # module -> name -> our module it is from
-    outside: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)  # the same of other packages
-    problems: dict[str, str] = field(default_factory=dict)  # module -> why nothing of it can be taken
 
 
 def write_second_door(folder: Path) -> None:
@@ -98,7 +69,7 @@ def flatten(class_name: str, purpose: str) -> str:
     """
     others = _component_classes() - {class_name}
     root = diffusionad._MODULE_OF[class_name]
-    sources = _read_sources(root, others, _Sources())
+    sources = read_sources(root, others, Sources())
     kept = _reachable(sources, root, class_name)
     modules = list(dict.fromkeys(statement.module for statement in kept))
     for module in modules:
@@ -117,7 +88,7 @@ def flatten(class_name: str, purpose: str) -> str:
         purpose=purpose,
         package=PACKAGE,
         version=diffusionad.__version__,
-        names=textwrap.fill(", ".join(_file_name(module) for module in modules), 90),
+        names=textwrap.fill(", ".join(file_name(module) for module in modules), 90),
         digest=hashlib.sha256("".join(sources.texts[module] for module in modules).encode()).hexdigest(),
     )
     code = f"{header}\n{_import_block(imports)}{_join(kept)}"
@@ -132,91 +103,10 @@ def _component_classes() -> set[str]:
     return {class_name for library, class_name in entries if library == PACKAGE}
 
 
-def _read_sources(module: str, components: set[str], sources: _Sources) -> _Sources:
-    """Add a module and what it imports from our package to `sources`."""
-    text = (SOURCES.parent / _file_name(module)).read_text(encoding="utf-8")
-    sources.texts[module], sources.inside[module], sources.outside[module] = text, {}, {}
-    tree = ast.parse(text)
-    statements = []
-    lines: list[str | None] = list(text.splitlines())
-    previous_end = 0
-    for node in tree.body:
-        where = f"{_file_name(module)}:{node.lineno}"
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for name, origin in _origins(node):
-                if origin[0].partition(".")[0] != PACKAGE:
-                    sources.outside[module][name] = origin
-                elif name != origin[1] or origin[0] == PACKAGE:
-                    problem = f"{where}: import names of ours from their modules, unchanged."
-                    sources.problems.setdefault(module, problem)
-                else:
-                    sources.inside[module][name] = origin[0]
-                    if origin[0] not in sources.texts:
-                        _read_sources(origin[0], components, sources)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign):
-            _leave_out_methods(node, lines)
-            if _replace_annotations(node, lines, components):
-                sources.outside[module]["ModelMixin"] = ("diffusers", "ModelMixin")
-            first = _first_line(node)
-            while first - 1 > previous_end and lines[first - 2].startswith("#"):
-                first -= 1  # the comment above belongs to it
-            text = "\n".join(line for line in lines[first - 1 : node.end_lineno] if line is not None)
-            statements.append(_describe(module, node, text))
-        elif not _is_docstring(node):
-            problem = f"{where}: a {type(node).__name__} at the top of a module cannot be flattened."
-            sources.problems.setdefault(module, problem)
-        previous_end = node.end_lineno
-    sources.statements += statements  # after those of the modules that it imports
-    return sources
-
-
-def _origins(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Each name that an import binds, with (module, name in it); ("module", "") for the module itself."""
-    for alias in node.names:
-        if isinstance(node, ast.ImportFrom):
-            yield alias.asname or alias.name, (node.module, alias.name)
-        else:
-            yield alias.asname or alias.name.partition(".")[0], (alias.name, "")
-
-
-def _leave_out_methods(node: ast.stmt, lines: list[str | None]) -> None:
-    if not isinstance(node, ast.ClassDef):
-        return
-    for method in [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name in LEFT_OUT]:
-        first = _first_line(method)
-        while lines[first - 2] == "":
-            first -= 1
-        lines[first - 1 : method.end_lineno] = [None] * (method.end_lineno - first + 1)
-        node.body.remove(method)
-
-
-def _replace_annotations(node: ast.stmt, lines: list[str | None], components: set[str]) -> bool:
-    """Annotate components of ours as `ModelMixin`: their classes are in other files. True if any was."""
-    annotations = [n.annotation for n in ast.walk(node) if isinstance(n, ast.arg) and n.annotation]
-    names = [n for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name) and n.id in components]
-    for name in sorted(names, key=lambda n: -n.col_offset):
-        line = lines[name.lineno - 1].encode()  # columns count bytes
-        line = line[: name.col_offset] + b"ModelMixin" + line[name.end_col_offset :]
-        lines[name.lineno - 1] = line.decode()
-        name.id = "ModelMixin"
-    return bool(names)
-
-
-def _describe(module: str, node: ast.stmt, text: str) -> _Statement:
-    is_block = isinstance(node, ast.FunctionDef | ast.ClassDef)
-    if is_block:
-        binds = {node.name}
-    else:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        binds = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name) and _is_stored(n)}
-    uses = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not _is_stored(n)}
-    return _Statement(module, text, frozenset(binds), frozenset(uses), is_block)
-
-
-def _reachable(sources: _Sources, module: str, name: str) -> list[_Statement]:
+def _reachable(sources: Sources, module: str, name: str) -> list[Statement]:
     """What a name needs, in order; a statement that binds nothing goes with the names it mentions."""
 
-    def needs(statement: _Statement) -> set[tuple[str, str]]:
+    def needs(statement: Statement) -> set[tuple[str, str]]:
         origins = sources.inside[statement.module]
         return {(origins.get(used, statement.module), used) for used in statement.uses}
 
@@ -232,7 +122,7 @@ def _reachable(sources: _Sources, module: str, name: str) -> list[_Statement]:
 
 
 def _imports_of(
-    kept: list[_Statement], outside: dict[str, dict[str, tuple[str, str]]]
+    kept: list[Statement], outside: dict[str, dict[str, tuple[str, str]]]
 ) -> dict[str, tuple[str, str]]:
     """What the statements import from other packages, by name."""
     imports: dict[str, tuple[str, str]] = {}
@@ -240,7 +130,7 @@ def _imports_of(
         for name in statement.uses & outside[statement.module].keys():
             origin = outside[statement.module][name]
             if imports.setdefault(name, origin) != origin:
-                raise ValueError(f"`{name}` is imported from elsewhere in {_file_name(statement.module)}.")
+                raise ValueError(f"`{name}` is imported from elsewhere in {file_name(statement.module)}.")
     return imports
 
 
@@ -268,14 +158,14 @@ def _import_order(name: str) -> tuple[int, str]:
     return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2), name
 
 
-def _join(statements: list[_Statement]) -> str:
+def _join(statements: list[Statement]) -> str:
     """Statements spaced as ruff does it, with a comment where another module begins."""
     parts, before = [], None
     for statement in statements:
         is_first = before is None or before.module != statement.module
         if is_first:
             between = "" if before is None else "\n"
-            parts.append(f"{between}\n# From {_file_name(statement.module)}\n")
+            parts.append(f"{between}\n# From {file_name(statement.module)}\n")
         is_apart = statement.is_block or (not is_first and before.is_block)
         space = "\n\n" if is_apart else "\n" if is_first else ""
         parts.append(f"{space}{statement.text}\n")
@@ -285,20 +175,4 @@ def _join(statements: list[_Statement]) -> str:
 
 def _imported_packages(tree: ast.Module) -> set[str]:
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    return {module.partition(".")[0] for node in imports for _, (module, _) in _origins(node)}
-
-
-def _file_name(module: str) -> str:
-    return f"{module.replace('.', '/')}.py"
-
-
-def _first_line(node: ast.stmt) -> int:
-    return min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _is_stored(name: ast.Name) -> bool:
-    return isinstance(name.ctx, ast.Store)
+    return {module.partition(".")[0] for node in imports for _, (module, _) in origins_of(node)}

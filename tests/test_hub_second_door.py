@@ -20,7 +20,7 @@ from diffusers import DiffusionPipeline
 import diffusionad
 from diffusionad import DiffusionADPipeline
 from diffusionad.fingerprint import pipeline_sha256
-from hub import flatten as flattening
+from hub import sources as hub_sources
 from hub.flatten import flatten, write_second_door
 from hub.import_official import to_pipeline
 
@@ -290,7 +290,7 @@ def test_sources_that_cannot_be_flattened_are_named(tmp_path, monkeypatch, sourc
     package.mkdir()
     for name, text in {"b": "def f(): ...", **sources}.items():
         (package / f"{name}.py").write_text(text)
-    monkeypatch.setattr(flattening, "SOURCES", package)
+    monkeypatch.setattr(hub_sources, "SOURCES", package)
     monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
     with pytest.raises(ValueError, match=words):
         flatten("C", "For a test.")
@@ -304,7 +304,7 @@ def test_modules_may_log_and_what_is_not_used_may_be_anything(tmp_path, monkeypa
     (package / "c.py").write_text("from os import logger\nif 1: ...\nprint()\ndef unused(): logger")
     text = f"{logger}from diffusionad.b import f\nfrom diffusionad.c import unused\n"
     (package / "a.py").write_text(text + "class C:\n    x = f, logger\n    def from_pretrained(): unused")
-    monkeypatch.setattr(flattening, "SOURCES", package)
+    monkeypatch.setattr(hub_sources, "SOURCES", package)
     monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
     flattened = flatten("C", "For a test.")
     assert flattened.count("logger = logging.getLogger(__name__)") == 1 and "unused" not in flattened
@@ -318,7 +318,7 @@ def test_annotations_of_components_are_widened_since_their_classes_are_elsewhere
     text = "from diffusionad.segmenter import AnomalySegmenter\n\n\nclass C:\n"
     text += '    def f(self, ä="ä", s: int | AnomalySegmenter | None = None): ...\n'
     (package / "a.py").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(flattening, "SOURCES", package)
+    monkeypatch.setattr(hub_sources, "SOURCES", package)
     monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
     flattened = flatten("C", "For a test.")
     assert 'def f(self, ä="ä", s: int | ModelMixin | None = None): ...' in flattened

@@ -59,6 +59,13 @@ def test_the_pipeline_knows_what_sizes_it_takes(pipeline):
         )
 
 
+@torch.no_grad()
+def test_a_timestep_may_be_one_for_all():
+    unet, x = make_unet(), torch.randn(2, 3, 16, 16)
+    expected = unet(x, torch.tensor([7, 7])).sample
+    assert torch.equal(unet(x, 7).sample, expected) and torch.equal(unet(x, torch.tensor(7)).sample, expected)
+
+
 def test_every_weight_takes_part():
     unet = make_unet(attention_levels=(0,)).train()
     unet(torch.randn(2, 3, 16, 16), torch.tensor([3, 700])).sample.square().mean().backward()
