@@ -16,6 +16,7 @@ _MODULE_OF = {
     "DiffusionADOutput": "diffusionad.pipeline",
     "DiffusionADPipeline": "diffusionad.pipeline",
     "ModelMixin": "diffusers",
+    "OfficialUNet": "diffusionad.official_unet",
     "calibrate": "diffusionad.calibration",
     "demo_model": "diffusionad.demo",
     "demo_models": "diffusionad.demo",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from diffusionad.demo import demo_model, demo_models
     from diffusionad.guidance import guide, norm_guided_one_step, predict_x_0
     from diffusionad.image_io import read_image
+    from diffusionad.official_unet import OfficialUNet
     from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
     from diffusionad.segmenter import AnomalySegmenter
 

@@ -14,14 +14,20 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import snapshot_download
 
+from diffusionad.official_unet import OfficialUNet
 from diffusionad.segmenter import AnomalySegmenter
 
-# What a repository may name, and where it is loaded from: nothing else is ever imported.
+# What a repository may name, by component, as [library, class]: nothing else is ever imported.
 COMPONENTS = {
-    "unet": (UNet2DModel, ["diffusers", "UNet2DModel"]),
-    "scheduler": (DDPMScheduler, ["diffusers", "DDPMScheduler"]),
-    "segmenter": (AnomalySegmenter, ["diffusionad", "AnomalySegmenter"]),
+    "unet": (UNet2DModel, OfficialUNet),
+    "scheduler": (DDPMScheduler,),
+    "segmenter": (AnomalySegmenter,),
 }
+
+
+def entry_of(component_class: type) -> list[str]:
+    """How model_index.json names a class, such as ["diffusers", "UNet2DModel"]."""
+    return [component_class.__module__.partition(".")[0], component_class.__name__]
 
 
 def find_folder(
@@ -70,8 +76,9 @@ def read_index(folder: Path, class_name: str) -> dict[str, Any]:
 def load_component(
     folder: Path, name: str, entry: list[str] | None, dtype: torch.dtype, variant: str | None
 ) -> torch.nn.Module | DDPMScheduler:
-    component_class, allowed = COMPONENTS[name]
-    if entry != allowed:
+    component_class = next((c for c in COMPONENTS[name] if entry_of(c) == entry), None)
+    if component_class is None:
+        allowed = " or ".join(str(entry_of(c)) for c in COMPONENTS[name])
         raise ValueError(f"`{folder}/model_index.json` names {entry} as `{name}`; only {allowed} is allowed.")
     if component_class is DDPMScheduler:
         config = folder / name / "scheduler_config.json"

@@ -22,6 +22,7 @@ from diffusionad.calibration import Calibration
 from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of, prediction_type_of
 from diffusionad.image_io import ImageError, ImageSource, read_image, resize
 from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
+from diffusionad.official_unet import OfficialUNet
 from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
 from diffusionad.segmenter import AnomalySegmenter
 from diffusionad.settings import SCORE_SETTINGS, check_settings, to_plain
@@ -71,7 +72,8 @@ class DiffusionADPipeline(DiffusionPipeline):
     Both networks are put into evaluation mode. The settings below are saved with the weights.
 
     Args:
-        unet: predicts the noise, or x_0; sees pictures as pixel blocks when its `in_channels` is 3 p p.
+        unet: predicts the noise, or x_0; sees pictures as pixel blocks when its `in_channels` is 3 p p. An
+            `OfficialUNet` comes from a checkpoint of the authors' released code.
         scheduler: its alpha_bar and T are used; says whether `unet` predicts "epsilon" or "sample" (x_0).
         segmenter: compares picture and reconstruction.
         image_size: side S of the square that the networks see, pixels.
@@ -101,14 +103,14 @@ class DiffusionADPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        unet: UNet2DModel,
+        unet: UNet2DModel | OfficialUNet,
         scheduler: DDPMScheduler,
         segmenter: AnomalySegmenter,
         image_size: int = 256,
         patch_size: int | None = None,
         resize_mode: str = "stretch",
         antialias: bool = True,
-        input_range: Sequence[float] = (-1.0, 1.0),
+        input_range: tuple[float, ...] | list[float] = (-1.0, 1.0),
         t_fine: int = 200,
         t_coarse: int = 400,
         guidance_weight: float = 1.0,

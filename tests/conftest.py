@@ -1,10 +1,29 @@
-"""One tiny pipeline of real components for all tests: 64 x 64 pixels, seeded, calibrated on noise."""
+"""For all tests: a tiny pipeline of real components (64 x 64 pixels, seeded, calibrated on noise), and a Hub
+on loopback.
+"""
 
+import os
 import signal
 import struct
+import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from loopback_hub import LoopbackHub, free_port
+
+# Read when huggingface_hub is imported. No test, and no process that one starts, reaches the real Hub, its
+# cache, or the developer's token; without the fixture `hub` nobody listens at this address.
+HUB_PORT = free_port()
+HF_HOME = tempfile.TemporaryDirectory(prefix="hf-home-")
+os.environ |= {
+    "HF_ENDPOINT": f"http://127.0.0.1:{HUB_PORT}",
+    "HF_HOME": HF_HOME.name,
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE"):
+    os.environ.pop(name, None)
 
 import numpy as np
 import pytest
@@ -60,6 +79,13 @@ def tiny_model_folder(tiny_pipeline: DiffusionADPipeline, tmp_path_factory: pyte
 def fresh_pipeline(tiny_model_folder: Path) -> DiffusionADPipeline:
     """A copy of `tiny_pipeline` that the test may change."""
     return DiffusionADPipeline.from_pretrained(tiny_model_folder)
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    """An empty Hub, running; "hf_alice" is the token of alice, who may write to alice/ and org/."""
+    with LoopbackHub(HUB_PORT) as hub:
+        yield hub
 
 
 @pytest.fixture(scope="session")
