@@ -188,17 +188,20 @@ def resize(image: np.ndarray, size: tuple[int, int], antialias: bool = True) -> 
 
 
 def find_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
-    """All picture files named by files, folders (searched recursively) and globs, sorted within each, no
-    doubles.
+    """All picture files named by files, folders (searched recursively) and globs, sorted within each.
+
+    A file that several of them name counts once, under its first name. Hidden files in folders, such as the
+    `._x.png` that macOS leaves on foreign disks, are not pictures.
 
     Raises:
         FileNotFoundError: for a path or glob that matches nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for entry in map(str, paths):
         path = Path(entry)
         if path.is_dir():
-            matches = [p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+            visible = (p for p in path.rglob("*") if not p.name.startswith("."))
+            matches = [p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
             complaint = f"`{entry}` holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})"
         elif path.exists():
             matches, complaint = [path], ""
@@ -210,5 +213,6 @@ def find_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
             complaint = f"`{entry}` matches no file"
         if not matches:
             raise FileNotFoundError(f"{complaint}; check the path.")
-        found.update(dict.fromkeys(sorted(matches)))
-    return list(found)
+        for match in sorted(matches):
+            found.setdefault(match.absolute(), match)
+    return list(found.values())

@@ -222,3 +222,15 @@ def test_find_images_names_what_matches_nothing(tmp_path):
         find_images([f"{tmp_path}/*.png"])
     with pytest.raises(FileNotFoundError, match=r"absent\.png` matches no file"):
         find_images([tmp_path / "absent.png"])
+
+
+def test_hidden_files_in_a_folder_are_no_pictures(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"what macOS leaves behind")
+    assert find_images([tmp_path]) == [tmp_path / "a.png"]
+
+
+def test_a_file_named_in_two_ways_counts_once(tmp_path, monkeypatch):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["a.png", str(tmp_path)]) == [Path("a.png")]
