@@ -92,7 +92,6 @@ def _check_inspect(args: argparse.Namespace) -> list[Path]:
 def load_pipeline(args: argparse.Namespace) -> "DiffusionADPipeline":
     """The model on its device, with the settings given on the command line."""
     import torch
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     from diffusionad.pipeline import DiffusionADPipeline
 
@@ -104,11 +103,6 @@ def load_pipeline(args: argparse.Namespace) -> "DiffusionADPipeline":
     source = demo_model(args.model) if is_embedded else args.model
     try:
         pipeline = DiffusionADPipeline.from_pretrained(source, dtype=getattr(torch, args.dtype))
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise UsageError(
-            f"--model: `{args.model}` is no folder, and the Hub did not give it ({type(error).__name__}): "
-            "check its name, the network, and for a private one `hf auth login`."
-        ) from error
     except (OSError, ValueError) as error:
         raise UsageError(f"--model: {_one_line(error)}") from error
     given = {name: getattr(args, option) for option, name in SETTINGS.items()}

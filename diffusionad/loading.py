@@ -4,7 +4,9 @@ is run.
 diffusers' own loader takes a component of ours from a local folder but refuses it from the Hub.
 """
 
+import glob
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,20 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.configuration_utils import FrozenDict
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 
+from diffusionad.hub_errors import hub_errors
+from diffusionad.image_io import IMAGE_SUFFIXES
 from diffusionad.official_unet import OfficialUNet
 from diffusionad.segmenter import AnomalySegmenter
+
+logger = logging.getLogger(__name__)
+
+# diffusers warns whenever a network is cast that some of its modules have to stay in float32, even where
+# none has to.
+logging.getLogger("diffusers.models.modeling_utils").addFilter(
+    lambda record: "should be kept in float32: []" not in record.getMessage()
+)
 
 # What a repository may name, by component, as [library, class]: nothing else is ever imported.
 COMPONENTS = {
@@ -23,6 +35,12 @@ COMPONENTS = {
     "scheduler": (DDPMScheduler,),
     "segmenter": (AnomalySegmenter,),
 }
+
+CONFIGS = ("model_index.json", "scheduler/scheduler_config.json", "segmenter/config.json", "unet/config.json")
+
+TAG = "diffusionad"  # of our models on the Hub
+
+MAX_EXAMPLES, MAX_EXAMPLE_BYTES = 12, 5_000_000
 
 
 def entry_of(component_class: type) -> list[str]:
@@ -38,7 +56,13 @@ def find_folder(
     cache_dir: str | os.PathLike | None,
     local_files_only: bool,
 ) -> Path:
-    """The folder itself, or the local snapshot of a repository on the Hub with the files that are needed."""
+    """The folder itself, or the local snapshot of a repository on the Hub with the files that are needed.
+
+    Raises:
+        FileNotFoundError: no such folder, repository, revision or file, or out of reach and not in the cache.
+        PermissionError: the repository is gated.
+        OSError: the download failed.
+    """
     folder = Path(name_or_path)
     if folder.is_dir():
         return folder
@@ -46,20 +70,95 @@ def find_folder(
         raise FileNotFoundError(
             f"`{name_or_path}` is neither a folder nor the id of a repository (org/name)."
         )
-    return Path(
-        snapshot_download(
-            str(name_or_path),
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            allow_patterns=["model_index.json", "*/*config.json", f"*/{_weights_name(variant)}"],
+    repo = f"`{name_or_path}` (revision {revision})" if revision else f"`{name_or_path}`"
+    weights = _weights_name(variant)
+    needed = [*CONFIGS, f"unet/{weights}", f"segmenter/{weights}"]
+    with hub_errors(repo):
+        snapshot = Path(
+            snapshot_download(
+                str(name_or_path),
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                allow_patterns=needed,
+            )
         )
-    )
+    for file in needed:
+        if not (snapshot / file).is_file():
+            if file == "model_index.json":
+                advice = "it is not a DiffusionAD model"
+            elif variant and file.endswith(weights):
+                advice = "load it without `variant`"
+            else:
+                advice = "ask its owner for it, or load another `revision`"
+            raise FileNotFoundError(f"{repo} has no file `{file}`; {advice}.")
+    return snapshot
+
+
+def fetch_examples(name_or_path: str, folder: Path, token: str | bool | None = None) -> None:
+    """Add pictures to try a model with to its local snapshot, in `examples/`; a model may have none.
+
+    Args:
+        name_or_path: as given to `find_folder`; a local folder holds its examples already.
+        folder: what `find_folder` made of it.
+        token: as given to `find_folder`.
+    """
+    if Path(name_or_path).is_dir():
+        return
+    commit = folder.name
+    try:
+        with hub_errors(f"`{name_or_path}`"):
+            info = HfApi(token=token).model_info(
+                name_or_path, revision=commit, files_metadata=True, timeout=10
+            )
+            # Anybody's repository may be shown: what is downloaded is bounded.
+            names = sorted(
+                file.rfilename
+                for file in info.siblings
+                if file.rfilename.startswith("examples/")
+                and Path(file.rfilename).suffix.lower() in IMAGE_SUFFIXES
+                and file.size <= MAX_EXAMPLE_BYTES
+            )
+            if names:
+                snapshot_download(
+                    name_or_path,
+                    revision=commit,
+                    token=token,
+                    cache_dir=folder.parents[2],
+                    allow_patterns=[glob.escape(name) for name in names[:MAX_EXAMPLES]],
+                )
+    except OSError as error:
+        logger.info("No example pictures: %s", error)
+
+
+def find_models(organisation: str, token: str | bool | None = None) -> list[str]:
+    """Ids of the DiffusionAD models of a user or an organisation on the Hub, sorted.
+
+    Raises:
+        FileNotFoundError: there are none.
+        OSError: the Hub cannot be asked.
+    """
+    with hub_errors(f"the list of models of `{organisation}`"):
+        found = sorted(m.id for m in HfApi(token=token).list_models(author=organisation, filter=TAG))
+    if not found:
+        raise FileNotFoundError(
+            f"`{organisation}` is no folder, and the Hub lists no model of that user or organisation with "
+            f"the tag `{TAG}`; give folders, ids (org/name) or the name of an organisation."
+        )
+    return found
 
 
 def _weights_name(variant: str | None) -> str:
     return f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+
+
+def _remedy(path: Path) -> str:
+    """What to do about a damaged file."""
+    for folder in path.parents:
+        if folder.name == "snapshots":  # of links into the cache of the Hub's client
+            return f"delete `{folder.parent}` and load it again"
+    return "copy the model again"
 
 
 def read_index(folder: Path, class_name: str) -> dict[str, Any]:
@@ -86,9 +185,11 @@ def load_component(
         try:
             return DDPMScheduler.from_pretrained(folder / name)
         except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"`{config}` cannot be used ({error}); copy the model again.") from error
+            raise ValueError(f"`{config}` cannot be used ({error}); {_remedy(config)}.") from error
     weights = folder / name / _weights_name(variant)
-    _read_json(folder / name / "config.json")
+    config = folder / name / "config.json"
+    if "quantization_config" in _read_json(config):
+        raise ValueError(f"`{config}` asks for quantized weights; only plain ones are loaded.")
     _require_file(weights)
     try:
         model, report = component_class.from_pretrained(
@@ -100,7 +201,7 @@ def load_component(
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"`{weights}` cannot be loaded ({error}); copy the model again.") from error
+        raise ValueError(f"`{weights}` cannot be loaded ({error}); {_remedy(weights)}.") from error
     if report["missing_keys"]:
         raise ValueError(
             f"`{weights}` lacks {len(report['missing_keys'])} weights, such as {report['missing_keys'][0]}."
@@ -115,12 +216,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`{path}` is not valid JSON ({error}); copy the model again.") from error
+        raise ValueError(f"`{path}` is not valid JSON ({error}); {_remedy(path)}.") from error
     if not isinstance(values, dict):
-        raise ValueError(f"`{path}` holds a {type(values).__name__}, not settings; copy the model again.")
+        raise ValueError(f"`{path}` holds a {type(values).__name__}, not settings; {_remedy(path)}.")
     return values
 
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"`{path}` is missing; copy the model again, with all its files.")
+        raise FileNotFoundError(f"`{path}` is missing; {_remedy(path)}, with all its files.")

@@ -475,7 +475,9 @@ class DiffusionADPipeline(DiffusionPipeline):
             The pipeline on the CPU.
 
         Raises:
-            FileNotFoundError: a file is missing; the message says which.
+            FileNotFoundError: no such repository or revision, or a file is missing; the message says which.
+            PermissionError: the repository is gated.
+            OSError: the Hub did not deliver.
             ValueError: another kind of model, damaged files or an unknown setting.
         """
         folder = find_folder(

@@ -443,7 +443,7 @@ def _describe(repo: Repo, commit: Commit) -> dict[str, Any]:
     card = commit.files.get("README.md", Blob(b"", is_lfs=False)).data.decode()
     tags = re.findall(r"^- (\S+)$", card.partition("\n---\n")[0], flags=re.MULTILINE)
     library = re.findall(r"^library_name: (\S+)$", card, flags=re.MULTILINE)
-    siblings = [{"rfilename": path} for path in sorted(commit.files)]
+    siblings = [{"rfilename": path, "size": len(blob.data)} for path, blob in sorted(commit.files.items())]
     flags = {"private": repo.private, "gated": "manual" if repo.gated else False, "disabled": False}
     dates = {"createdAt": DATE, "lastModified": DATE}
     return {"id": repo.id, "sha": commit.sha, "tags": tags + library, "siblings": siblings, **flags, **dates}
