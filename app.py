@@ -1,7 +1,7 @@
 """Entry of the Hugging Face Space and of `make demo`: build the screens, queue, launch.
 
 GRADIO_SERVER_NAME, GRADIO_SERVER_PORT: where to listen (127.0.0.1 and the first free port from 7860).
-DIFFUSIONAD_MODELS: more models to offer, folders and Hub ids separated by commas.
+DIFFUSIONAD_MODELS: more models to offer, separated by commas: folders, Hub ids, organisations on the Hub.
 """
 
 import logging

@@ -134,7 +134,8 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
         "--model",
         action="append",
         default=[],
-        help="folder or Hub id to offer beside the embedded models; may be given several times",
+        help="offer this beside the embedded models: a folder, a Hub id, or an organisation for all of its "
+        "models; may be given several times; without it, DIFFUSIONAD_MODELS is read (separated by commas)",
     )
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 is all (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (the first free one from 7860)")

@@ -198,17 +198,19 @@ def _watch(args: argparse.Namespace, inspector: Inspector) -> int:
 
 
 def serve(args: argparse.Namespace) -> int:
-    for model in args.model:
-        if not Path(model).is_dir() and model.count("/") != 1:
-            raise UsageError(f"--model: `{model}` is neither a folder nor the id of a repository (org/name).")
     try:
         from diffusionad.ui import LAUNCH_OPTIONS, build_app
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise UsageError("the screens need gradio; `pip install 'diffusionad[app]'` installs it.") from error
+    from diffusionad.loading import find_models
 
-    app = build_app(args.model or None).queue(max_size=64)
+    try:
+        models = [found for model in args.model for found in find_models(model)]
+    except OSError as error:
+        raise UsageError(f"--model: {_one_line(error)}") from error
+    app = build_app(models or None).queue(max_size=64)
     try:
         app.launch(server_name=args.host, server_port=args.port, **LAUNCH_OPTIONS)
     except OSError as error:

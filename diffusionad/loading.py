@@ -132,19 +132,24 @@ def fetch_examples(name_or_path: str, folder: Path, token: str | bool | None = N
         logger.info("No example pictures: %s", error)
 
 
-def find_models(organisation: str, token: str | bool | None = None) -> list[str]:
-    """Ids of the DiffusionAD models of a user or an organisation on the Hub, sorted.
+def find_models(name: str, token: str | bool | None = None) -> list[str]:
+    """The models that a name stands for: a folder and an id (org/name) for itself, a user or an organisation
+    for all of theirs on the Hub, sorted.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: no such folder, or there are none on the Hub.
         OSError: the Hub cannot be asked.
     """
-    with hub_errors(f"the list of models of `{organisation}`"):
-        found = sorted(m.id for m in HfApi(token=token).list_models(author=organisation, filter=TAG))
+    if Path(name).is_dir() or name.count("/") == 1:
+        return [name]
+    if "/" in name:
+        raise FileNotFoundError(f"`{name}` is neither a folder nor the id of a repository (org/name).")
+    with hub_errors(f"the list of models of `{name}`"):
+        found = sorted(model.id for model in HfApi(token=token).list_models(author=name, filter=TAG))
     if not found:
         raise FileNotFoundError(
-            f"`{organisation}` is no folder, and the Hub lists no model of that user or organisation with "
-            f"the tag `{TAG}`; give folders, ids (org/name) or the name of an organisation."
+            f"`{name}` is no folder, and the Hub lists no model with the tag `{TAG}` of a user or "
+            "organisation of that name; give a folder, an id (org/name) or an organisation."
         )
     return found
 

@@ -333,9 +333,16 @@ def test_serve_shows_the_screens_until_ctrl_c(tiny_model_folder):
     assert process.returncode == 0 and "Traceback" not in stderr
 
 
-def test_serve_refuses_a_model_that_is_not_there(capsys):
-    assert main(["serve", "--model", "missing"]) == 2
-    assert "`missing` is neither a folder nor the id" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("missing", "`missing` is no folder, and the Hub lists no model"),
+        ("a/b/c", "`a/b/c` is neither a folder"),
+    ],
+)
+def test_serve_refuses_a_model_that_is_not_there(capsys, hub, name, sentence):
+    assert main(["serve", "--model", name]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_pictures_are_read_only_when_it_is_their_turn(tiny_pipeline, pictures, out):

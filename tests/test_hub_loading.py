@@ -246,15 +246,36 @@ def test_a_model_of_the_hub_may_have_no_examples(hub, files, tmp_path, caplog):
     assert not (folder / "examples").exists() and caplog.records == []
 
 
-def test_an_organisation_of_the_hub_stands_for_its_models(hub, files):
-    card = b"---\nlibrary_name: diffusers\ntags:\n- diffusionad\n---\n"
+CARD = b"---\nlibrary_name: diffusers\ntags:\n- diffusionad\n---\n"
+
+
+def test_an_organisation_of_the_hub_stands_for_its_models(hub):
     for name in ("org/b", "org/a", "alice/c"):
-        hub.add_model(name, {**files, "README.md": card})
+        hub.add_model(name, {"README.md": CARD})
     hub.add_model("org/language", {"README.md": b"---\ntags:\n- llm\n---\n"})
-    hub.add_model("org/secret", {"README.md": card}, private=True)
+    hub.add_model("org/secret", {"README.md": CARD}, private=True)
     assert find_models("org", token=False) == ["org/a", "org/b"]
     assert find_models("org", token="hf_alice") == ["org/a", "org/b", "org/secret"]
     with pytest.raises(
-        FileNotFoundError, match=r"^`nobody` is no folder, and the Hub lists no model of that user"
+        FileNotFoundError, match=r"^`nobody` is no folder, and the Hub lists no model with the tag"
     ):
         find_models("nobody", token=False)
+
+
+def test_folders_and_ids_stand_for_themselves_and_the_hub_is_not_asked(hub, tmp_path):
+    assert find_models(str(tmp_path)) == [str(tmp_path)]
+    assert find_models("org/name") == ["org/name"]
+    assert hub.requests == []
+
+
+def test_the_app_offers_folders_ids_and_what_an_organisation_has_on_the_hub(
+    hub, files, tiny_model_folder, monkeypatch, caplog
+):
+    models = pytest.importorskip("diffusionad.ui.models")
+    hub.add_model("org/a", {**files, "README.md": CARD})
+    monkeypatch.setattr(models, "demo_models", list)
+    monkeypatch.setenv("DIFFUSIONAD_MODELS", f"alice/c, org, {tiny_model_folder}, nobody")
+    registry = models.ModelRegistry()
+    assert registry.names() == ["alice/c", "org/a", tiny_model_folder.name]
+    assert registry.get("org/a").pipeline.config.category == "noise"
+    assert "Not offered: `nobody` is no folder" in caplog.text

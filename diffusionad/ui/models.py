@@ -13,13 +13,13 @@ import torch
 
 from diffusionad.demo import demo_model, demo_models
 from diffusionad.image_io import IMAGE_SUFFIXES
-from diffusionad.loading import find_folder
+from diffusionad.loading import find_folder, find_models
 from diffusionad.pipeline import DiffusionADPipeline
 from diffusionad.ui.errors import in_one_sentence
 
 logger = logging.getLogger(__name__)
 
-MODELS_VARIABLE = "DIFFUSIONAD_MODELS"  # folders and Hub ids, separated by commas
+MODELS_VARIABLE = "DIFFUSIONAD_MODELS"  # folders, Hub ids and organisations, separated by commas
 MAX_MODELS_VARIABLE = "DIFFUSIONAD_MAX_MODELS"
 DEFAULT_MAX_MODELS = 3
 
@@ -58,7 +58,8 @@ class ModelRegistry:
     """Names to loaded models.
 
     Args:
-        models: folders and Hub ids to offer beside the embedded models; None reads `DIFFUSIONAD_MODELS`.
+        models: folders, Hub ids and organisations to offer beside the embedded models; None reads
+            `DIFFUSIONAD_MODELS`.
         max_models: how many stay loaded, the least recently used one goes first; None reads
             `DIFFUSIONAD_MAX_MODELS`.
         load: (folder) -> pipeline.
@@ -76,7 +77,7 @@ class ModelRegistry:
             max_models = int(os.environ.get(MAX_MODELS_VARIABLE, DEFAULT_MAX_MODELS))
         self.max_models = max(1, max_models)
         self._load = load
-        self._sources = _named([name for name in models if name])
+        self._sources = _named([source for name in models if name for source in _sources_of(name)])
         self._models: OrderedDict[str, Model] = OrderedDict()  # the most recently used one last
         self._lock = threading.Lock()
 
@@ -136,6 +137,15 @@ class ModelRegistry:
             raise ValueError(f"`{name}` is not the id of a model on the Hub (org/name).")
         token = False if is_public else None
         return find_folder(source, None, None, token, None, local_files_only=False)
+
+
+def _sources_of(name: str) -> list[str]:
+    """Folders and Hub ids that a name on the list stands for; none, and a warning, if the Hub has none."""
+    try:
+        return find_models(name)
+    except OSError as error:
+        logger.warning("Not offered: %s", error)
+        return []
 
 
 def _named(sources: list[str]) -> dict[str, str]:
