@@ -204,7 +204,7 @@ def serve(args: argparse.Namespace) -> int:
         if error.name != "gradio":
             raise
         raise UsageError("the screens need gradio; `pip install 'diffusionad[app]'` installs it.") from error
-    from diffusionad.loading import find_models
+    from diffusionad.hub_models import find_models
 
     try:
         models = [found for model in args.model for found in find_models(model)]

@@ -4,7 +4,6 @@ is run.
 diffusers' own loader takes a component of ours from a local folder but refuses it from the Hub.
 """
 
-import glob
 import json
 import logging
 import os
@@ -14,20 +13,11 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.configuration_utils import FrozenDict
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import snapshot_download
 
 from diffusionad.hub_errors import hub_errors
-from diffusionad.image_io import IMAGE_SUFFIXES
 from diffusionad.official_unet import OfficialUNet
 from diffusionad.segmenter import AnomalySegmenter
-
-logger = logging.getLogger(__name__)
-
-# diffusers warns whenever a network is cast that some of its modules have to stay in float32, even where
-# none has to.
-logging.getLogger("diffusers.models.modeling_utils").addFilter(
-    lambda record: "should be kept in float32: []" not in record.getMessage()
-)
 
 # What a repository may name, by component, as [library, class]: nothing else is ever imported.
 COMPONENTS = {
@@ -37,10 +27,6 @@ COMPONENTS = {
 }
 
 CONFIGS = ("model_index.json", "scheduler/scheduler_config.json", "segmenter/config.json", "unet/config.json")
-
-TAG = "diffusionad"  # of our models on the Hub
-
-MAX_EXAMPLES, MAX_EXAMPLE_BYTES = 12, 5_000_000
 
 
 def entry_of(component_class: type) -> list[str]:
@@ -94,64 +80,6 @@ def find_folder(
                 advice = "ask its owner for it, or load another `revision`"
             raise FileNotFoundError(f"{repo} has no file `{file}`; {advice}.")
     return snapshot
-
-
-def fetch_examples(name_or_path: str, folder: Path, token: str | bool | None = None) -> None:
-    """Add pictures to try a model with to its local snapshot, in `examples/`; a model may have none.
-
-    Args:
-        name_or_path: as given to `find_folder`; a local folder holds its examples already.
-        folder: what `find_folder` made of it.
-        token: as given to `find_folder`.
-    """
-    if Path(name_or_path).is_dir():
-        return
-    commit = folder.name
-    try:
-        with hub_errors(f"`{name_or_path}`"):
-            info = HfApi(token=token).model_info(
-                name_or_path, revision=commit, files_metadata=True, timeout=10
-            )
-            # Anybody's repository may be shown: what is downloaded is bounded.
-            names = sorted(
-                file.rfilename
-                for file in info.siblings
-                if file.rfilename.startswith("examples/")
-                and Path(file.rfilename).suffix.lower() in IMAGE_SUFFIXES
-                and file.size <= MAX_EXAMPLE_BYTES
-            )
-            if names:
-                snapshot_download(
-                    name_or_path,
-                    revision=commit,
-                    token=token,
-                    cache_dir=folder.parents[2],
-                    allow_patterns=[glob.escape(name) for name in names[:MAX_EXAMPLES]],
-                )
-    except OSError as error:
-        logger.info("No example pictures: %s", error)
-
-
-def find_models(name: str, token: str | bool | None = None) -> list[str]:
-    """The models that a name stands for: a folder and an id (org/name) for itself, a user or an organisation
-    for all of theirs on the Hub, sorted.
-
-    Raises:
-        FileNotFoundError: no such folder, or there are none on the Hub.
-        OSError: the Hub cannot be asked.
-    """
-    if Path(name).is_dir() or name.count("/") == 1:
-        return [name]
-    if "/" in name:
-        raise FileNotFoundError(f"`{name}` is neither a folder nor the id of a repository (org/name).")
-    with hub_errors(f"the list of models of `{name}`"):
-        found = sorted(model.id for model in HfApi(token=token).list_models(author=name, filter=TAG))
-    if not found:
-        raise FileNotFoundError(
-            f"`{name}` is no folder, and the Hub lists no model with the tag `{TAG}` of a user or "
-            "organisation of that name; give a folder, an id (org/name) or an organisation."
-        )
-    return found
 
 
 def _weights_name(variant: str | None) -> str:
@@ -211,9 +139,15 @@ def load_component(
         raise ValueError(
             f"`{weights}` lacks {len(report['missing_keys'])} weights, such as {report['missing_keys'][0]}."
         )
+    logging.getLogger("diffusers.models.modeling_utils").addFilter(_is_about_something)
     # Where it was loaded from would be saved with it, and published.
     model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k != "_name_or_path"})
     return model
+
+
+def _is_about_something(record: logging.LogRecord) -> bool:
+    """diffusers warns on every cast of modules that have to stay in float32, even where none has to."""
+    return "should be kept in float32: []" not in record.getMessage()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

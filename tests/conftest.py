@@ -29,6 +29,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
+from example_run import write_run
 
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
 
@@ -79,6 +80,13 @@ def tiny_model_folder(tiny_pipeline: DiffusionADPipeline, tmp_path_factory: pyte
 def fresh_pipeline(tiny_model_folder: Path) -> DiffusionADPipeline:
     """A copy of `tiny_pipeline` that the test may change."""
     return DiffusionADPipeline.from_pretrained(tiny_model_folder)
+
+
+@pytest.fixture
+def run(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A finished run of `tiny_pipeline`, with figures that nobody measured."""
+    write_run(tmp_path / "run", tiny_model_folder)
+    return tmp_path / "run"
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import torch
 from loopback_hub import Fault
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.loading import MAX_EXAMPLES, fetch_examples, find_folder, find_models
+from diffusionad.hub_models import MAX_EXAMPLES, fetch_examples, find_models
+from diffusionad.loading import find_folder
 
 SCORES_IN_A_FRESH_PROCESS = """
 import json, sys, numpy, torch

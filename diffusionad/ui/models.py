@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from diffusionad.demo import demo_model, demo_models
+from diffusionad.hub_models import find_models
 from diffusionad.image_io import IMAGE_SUFFIXES
-from diffusionad.loading import find_folder, find_models
+from diffusionad.loading import find_folder
 from diffusionad.pipeline import DiffusionADPipeline
 from diffusionad.ui.errors import in_one_sentence
 
