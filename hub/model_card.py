@@ -84,6 +84,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         labels=LABELS,
         metric_rows=[(LABELS[m], *_with_interval(metrics[m])) for m in LABELS if m in metrics],
         defect_rows=[_defect_row(name, row) for name, row in sorted(metrics.get("per_defect", {}).items())],
+        absent=metrics.get("absent", {}),
         promise=_calibration(run) is not None,
         reconstruction=_reconstruction(metrics),
         threshold=_threshold(run),

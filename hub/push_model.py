@@ -21,7 +21,7 @@ from hub.finished_run import FinishedRun, read_run
 from hub.model_card import Publication, index_card
 from hub.repo_folder import describe, write_repo_folder
 from hub.training_data import KNOWN, DataSet, data_set_of
-from hub.upload import upload
+from hub.upload import commit, create
 
 ALL = "all"
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -96,7 +96,8 @@ def push(folders: dict[str, Path], private: bool) -> None:
     """Each folder to its repository, in one commit each."""
     api = HfApi()
     for repo_id, folder in folders.items():
-        url = upload(folder, repo_id, "model", f"Publish {repo_id.rpartition('/')[2]}", private, api)
+        url = create(repo_id, "model", private, api)
+        commit(folder, repo_id, "model", f"Publish {repo_id.rpartition('/')[2]}", api)
         print(f"Published: {url}")
 
 

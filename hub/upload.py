@@ -13,32 +13,15 @@ from diffusionad.hub_errors import first_line
 OURS = ("unet/", "segmenter/", "scheduler/", "examples/", "figures/", "diffusionad/", "panel.png")
 
 
-def upload(
-    folder: Path,
-    repo_id: str,
-    repo_type: str,
-    title: str,
-    private: bool,
-    api: HfApi,
-    **space: object,
-) -> str:
-    """Make the repository if need be, and bring it to the state of `folder` in a single commit.
-
-    A repository never shows half of it: weights are stored first, and the commit that shows them comes last.
-    After an interruption the same call goes on: what is stored already is not sent again. Where nothing
-    changed there is no commit.
+def create(repo_id: str, repo_type: str, private: bool, api: HfApi, **space: str) -> str:
+    """Make the repository if there is none; its address.
 
     Args:
-        folder: its files replace those of the same names.
         repo_id: "org/name".
         repo_type: "model" or "space".
-        title: of the commit.
         private: for a repository that is made now; an existing one has to be private already.
         api: of the Hub, with a token.
-        space: `space_sdk`, `space_hardware`, `space_variables`.
-
-    Returns:
-        The address of the repository.
+        space: `space_sdk` of a Space.
 
     Raises:
         ValueError: the name, or a repository that everybody sees where a private one is asked for.
@@ -46,25 +29,44 @@ def upload(
     """
     with push_errors(repo_id):
         url = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, **space)
-        info = api.repo_info(repo_id, repo_type=repo_type)
-        if private and not info.private:
+        if private and not api.repo_info(repo_id, repo_type=repo_type).private:
             raise ValueError(
                 f"`--private`: `{repo_id}` exists, and everybody sees it; choose another name, or make it "
                 "private in its settings on the Hub first."
             )
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        names = [path.relative_to(folder).as_posix() for path in files]
-        old = [file.rfilename for file in info.siblings if file.rfilename.startswith(OURS)]
+    return str(url)
+
+
+def commit(folder: Path, repo_id: str, repo_type: str, title: str, api: HfApi) -> None:
+    """Bring a repository to the state of a folder in a single commit, or in none where nothing changed.
+
+    It never shows half of it: large files are stored first, and the commit that shows them comes last. After
+    an interruption the same call goes on: what is stored already is not sent again. (The client's own
+    `upload_folder` may spread a folder over several commits.)
+
+    Args:
+        folder: its files replace those of the same names.
+        repo_id: "org/name".
+        repo_type: "model" or "space".
+        title: of the commit.
+        api: of the Hub, with a token.
+
+    Raises:
+        OSError: the Hub refuses, or cannot be reached.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    with push_errors(repo_id):
+        listed = api.repo_info(repo_id, repo_type=repo_type).siblings
+        old = [file.rfilename for file in listed if file.rfilename.startswith(OURS)]
         api.create_commit(
             repo_id,
             repo_type=repo_type,
             operations=[
-                *(CommitOperationDelete(name) for name in old if name not in names),
-                *(CommitOperationAdd(name, path) for name, path in zip(names, files, strict=True)),
+                *(CommitOperationDelete(name) for name in old if name not in files),
+                *(CommitOperationAdd(name, path) for name, path in sorted(files.items())),
             ],
             commit_message=title,
         )
-    return str(url)
 
 
 @contextmanager
