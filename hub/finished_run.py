@@ -21,7 +21,7 @@ class FinishedRun:
     Attributes:
         folder: the run folder.
         metrics: of metrics.json; every number is finite.
-        config: the training settings, by section.
+        config: the training settings, by section; empty for an imported checkpoint.
         settings: of the pipeline: model_index.json.
     """
 
@@ -46,23 +46,25 @@ def read_run(folder: Path) -> FinishedRun:
         FileNotFoundError: a part of the run is missing.
         ValueError: figures that are absent, not finite, or of other weights.
     """
-    paths = {name: folder / name for name in ("pipeline/model_index.json", "metrics.json", "config.toml")}
+    index, figures, config = (
+        folder / name for name in ("pipeline/model_index.json", "metrics.json", "config.toml")
+    )
     again = EVALUATE.format(folder)
-    for name, path in paths.items():
-        if not path.is_file():
-            advice = f"measure it first: {again}" if name == "metrics.json" else "give the folder of a run"
-            raise FileNotFoundError(f"`{path}` is missing; {advice}.")
-    metrics = json.loads(paths["metrics.json"].read_text(encoding="utf-8"))
+    if not index.is_file():
+        raise FileNotFoundError(f"`{index}` is missing; give the folder of a run.")
+    if not figures.is_file():
+        raise FileNotFoundError(f"`{figures}` is missing; measure it first: {again}.")
+    metrics = json.loads(figures.read_text(encoding="utf-8"))
     if "image_auroc" not in metrics:
         reason = metrics.get("absent", {}).get("image_auroc", "it was not measured")
         raise ValueError(
-            f"`{paths['metrics.json']}` has no image AUROC ({reason}), and a model without figures is not "
+            f"`{figures}` has no image AUROC ({reason}), and a model without figures is not "
             f"published; measure it on good and defective pictures: {again}."
         )
     found = pipeline_sha256(folder / "pipeline")
     if metrics.get("pipeline_sha256") != found:
         raise ValueError(
-            f"`{paths['metrics.json']}` was measured with other weights or settings than those in "
+            f"`{figures}` was measured with other weights or settings than those in "
             f"`{folder / 'pipeline'}` (SHA-256 {str(metrics.get('pipeline_sha256'))[:12]}, not "
             f"{found[:12]}); measure again: {again}."
         )
@@ -70,8 +72,8 @@ def read_run(folder: Path) -> FinishedRun:
     return FinishedRun(
         folder,
         without_folders(metrics),
-        tomllib.loads(paths["config.toml"].read_text(encoding="utf-8")),
-        json.loads(paths["pipeline/model_index.json"].read_text(encoding="utf-8")),
+        tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {},
+        json.loads(index.read_text(encoding="utf-8")),
     )
 
 

@@ -55,7 +55,8 @@ def write_repo_folder(
         _write_half(output / name)
     write_second_door(output)
     (output / "metrics.json").write_text(json.dumps(run.metrics, indent=2) + "\n", encoding="utf-8")
-    (output / "config.toml").write_text(config_without_folders(run.folder), encoding="utf-8")
+    if run.config:
+        (output / "config.toml").write_text(config_without_folders(run.folder), encoding="utf-8")
     publication = dataclasses.replace(
         publication,
         panel=_write_examples(run, examples, output),

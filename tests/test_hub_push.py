@@ -223,6 +223,13 @@ def test_a_push_tells_nobody_where_things_lay(hub, push, run):
     assert 'path = "noise"' in pushed(hub)["config.toml"].decode()
 
 
+def test_a_push_of_an_imported_checkpoint_needs_no_training_settings(hub, push, run):
+    (run / "config.toml").unlink()
+    assert push(run) == 0
+    assert pushed(hub).keys() == FILES - {"config.toml"}
+    assert b"config.toml" not in pushed(hub)["README.md"]
+
+
 def test_a_push_strips_from_examples_what_cameras_write_into_them(hub, push, run, tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "taken at the secret plant"

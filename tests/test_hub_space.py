@@ -95,7 +95,7 @@ def test_the_app_of_a_space_folder_gives_a_verdict_where_the_project_is_not_inst
     gradio_client = pytest.importorskip("gradio_client")
     folder = tmp_path / "space"
     assert main(["org/space", "--dry-run", "--output", str(folder)]) == 0
-    # The libraries without the project: a folder named in a .pth file is searched, its own .pth files are not.
+    # The libraries without the project: a folder in a .pth file is searched, its own .pth files are not.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     [site] = (tmp_path / "venv").glob("lib/python*/site-packages")
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
