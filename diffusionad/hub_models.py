@@ -1,4 +1,4 @@
-"""What the Hub has for the app: the models of an organisation, pictures to try a model with."""
+"""What the app asks the Hub for: the models of an organisation; of a model, its figures and examples."""
 
 import glob
 import logging
@@ -13,14 +13,16 @@ logger = logging.getLogger(__name__)
 
 TAG = "diffusionad"  # of our models
 
-MAX_EXAMPLES, MAX_EXAMPLE_BYTES = 12, 5_000_000
+MAX_EXAMPLES, MAX_EXTRA_BYTES = 12, 5_000_000
 
 
-def fetch_examples(name_or_path: str, folder: Path, token: str | bool | None = None) -> None:
-    """Add pictures to try a model with to its local snapshot, in `examples/`; a model may have none.
+def fetch_extras(name_or_path: str, folder: Path, token: str | bool | None = None) -> None:
+    """Add to the local snapshot of a model its figures and pictures to try it with, if it has any.
+
+    They become `metrics.json` and `examples/` of the folder.
 
     Args:
-        name_or_path: as given to `find_folder`; a local folder holds its examples already.
+        name_or_path: as given to `find_folder`; a local folder holds them already.
         folder: what `find_folder` made of it.
         token: as given to `find_folder`.
     """
@@ -33,23 +35,20 @@ def fetch_examples(name_or_path: str, folder: Path, token: str | bool | None = N
                 name_or_path, revision=commit, files_metadata=True, timeout=10
             )
             # Anybody's repository may be shown: what is downloaded is bounded.
-            names = sorted(
-                file.rfilename
-                for file in info.siblings
-                if file.rfilename.startswith("examples/")
-                and Path(file.rfilename).suffix.lower() in IMAGE_SUFFIXES
-                and file.size <= MAX_EXAMPLE_BYTES
-            )
+            small = sorted(file.rfilename for file in info.siblings if file.size <= MAX_EXTRA_BYTES)
+            examples = [name for name in small if name.startswith("examples/")]
+            examples = [name for name in examples if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+            names = [*examples[:MAX_EXAMPLES], *({"metrics.json"} & {*small})]
             if names:
                 snapshot_download(
                     name_or_path,
                     revision=commit,
                     token=token,
                     cache_dir=folder.parents[2],
-                    allow_patterns=[glob.escape(name) for name in names[:MAX_EXAMPLES]],
+                    allow_patterns=[glob.escape(name) for name in names],
                 )
     except OSError as error:
-        logger.info("No example pictures: %s", error)
+        logger.info("No figures and examples: %s", error)
 
 
 def find_models(name: str, token: str | bool | None = None) -> list[str]:

@@ -39,14 +39,14 @@ class Publication:
         project_url: from where `pip` installs the package.
         data: what the model was trained on.
         panel: file of the picture that shows a detection; None without one.
-        figures: (file, caption) of drawings of the evaluation.
+        score_figure: file of the drawing of the test scores; None without one.
     """
 
     repo_id: str
     project_url: str
     data: DataSet
     panel: str | None = None
-    figures: tuple[tuple[str, str], ...] = ()
+    score_figure: str | None = None
 
 
 def model_card(run: FinishedRun, publication: Publication) -> str:
@@ -94,7 +94,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         has_config=bool(run.config),
         resize_note=_resize_note(run.settings),
         panel=publication.panel,
-        figures=publication.figures,
+        score_figure=publication.score_figure,
     )
 
 

@@ -73,7 +73,7 @@ def write_folders(args: argparse.Namespace, output: Path) -> dict[str, Path]:
         data = _data_set(run, args)
         print(f"{repo_id}: {run.category}, trained on {data.name}; licence of the weights: {data.license}")
         folders[repo_id] = output / repo_id.rpartition("/")[2] if args.category == ALL else output
-        examples = [example.format(category=run.category) for example in args.examples]
+        examples = [example.replace("{category}", run.category) for example in args.examples]
         write_repo_folder(run, Publication(repo_id, url, data), folders[repo_id], examples)
     if args.category == ALL:
         data_sets = {_data_set(run, args) for run in runs.values()}

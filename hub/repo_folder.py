@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.fingerprint import WEIGHTS, pipeline_sha256
-from diffusionad.hub_models import MAX_EXAMPLE_BYTES, MAX_EXAMPLES
+from diffusionad.hub_models import MAX_EXAMPLES, MAX_EXTRA_BYTES
 from diffusionad.image_io import find_images, read_image
 from diffusionad.loading import CONFIGS
 from diffusionad.results import verdicts_of
@@ -23,12 +23,8 @@ from hub.model_card import Publication, model_card
 HALF = "diffusion_pytorch_model.fp16.safetensors"
 PANEL = "panel.png"
 
-# Drawings of an evaluation that show no picture of the data; whose pictures they are is not known here.
-FIGURES = {
-    "scores.png": "Scores of the test pictures, and the threshold",
-    "roc.png": "ROC of the scores",
-    "per_defect.png": "Image AUROC by kind of defect",
-}
+# Of the drawings of an evaluation, one that shows no picture of the data: whose those are is not known here.
+SCORES = "figures/scores.png"
 
 
 def write_repo_folder(
@@ -60,7 +56,7 @@ def write_repo_folder(
     publication = dataclasses.replace(
         publication,
         panel=_write_examples(run, examples, output),
-        figures=_copy_figures(run.folder / "figures", output),
+        score_figure=_copy_score_figure(run, output),
     )
     (output / "README.md").write_text(model_card(run, publication), encoding="utf-8")
     assert pipeline_sha256(output) == run.metrics["pipeline_sha256"], "the figures are of other weights"
@@ -75,14 +71,12 @@ def _write_half(path: Path) -> None:
     save_file(weights, path.with_name(HALF), metadata={"format": "pt"})
 
 
-def _copy_figures(folder: Path, output: Path) -> tuple[tuple[str, str], ...]:
-    found = []
-    for name, caption in FIGURES.items():
-        if (folder / name).is_file():
-            (output / "figures").mkdir(exist_ok=True)
-            shutil.copyfile(folder / name, output / "figures" / name)
-            found.append((f"figures/{name}", caption))
-    return tuple(found)
+def _copy_score_figure(run: FinishedRun, output: Path) -> str | None:
+    if not (run.folder / SCORES).is_file():
+        return None
+    (output / SCORES).parent.mkdir()
+    shutil.copyfile(run.folder / SCORES, output / SCORES)
+    return SCORES
 
 
 def _write_examples(run: FinishedRun, examples: list[str], output: Path) -> str | None:
@@ -96,7 +90,7 @@ def _write_examples(run: FinishedRun, examples: list[str], output: Path) -> str 
     for path in paths:
         copy = output / "examples" / f"{path.stem}.png"
         Image.fromarray((read_image(path) * 255).round().astype(np.uint8)).save(copy, optimize=True)
-        if copy.stat().st_size > MAX_EXAMPLE_BYTES:
+        if copy.stat().st_size > MAX_EXTRA_BYTES:
             raise ValueError(f"`--examples`: `{path}` is too large; shrink it first.")
     shown = next((path for path in paths if not path.stem.startswith("good")), paths[0])
     pipeline = DiffusionADPipeline.from_pretrained(run.pipeline)

@@ -10,7 +10,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from diffusionad.hub_errors import first_line
 
 # What an earlier push may have left that this one does not write again; all else in a repository stays.
-OURS = ("unet/", "segmenter/", "scheduler/", "examples/", "figures/", "diffusionad/", "panel.png")
+OURS = (
+    *("unet/", "segmenter/", "scheduler/", "examples/", "figures/", "panel.png", "config.toml"),
+    "diffusionad/",
+)
 
 
 def create(repo_id: str, repo_type: str, private: bool, api: HfApi, **space: str) -> str:

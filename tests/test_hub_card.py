@@ -117,8 +117,8 @@ def test_the_card_leaves_out_what_is_not_known(finished):
 
 
 def test_the_card_shows_the_pictures_that_are_published_with_it(finished):
-    text = card_of(finished, panel="panel.png", figures=(("figures/roc.png", "ROC of the scores"),)).text
-    assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text) == ["panel.png", "figures/roc.png"]
+    text = card_of(finished, panel="panel.png", score_figure="figures/scores.png").text
+    assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text) == ["panel.png", "figures/scores.png"]
 
 
 def test_the_card_has_no_hole_and_no_endless_gap(finished):

@@ -12,7 +12,7 @@ import torch
 from loopback_hub import Fault
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.hub_models import MAX_EXAMPLES, fetch_examples, find_models
+from diffusionad.hub_models import MAX_EXAMPLES, fetch_extras, find_models
 from diffusionad.loading import find_folder
 
 SCORES_IN_A_FRESH_PROCESS = """
@@ -227,23 +227,24 @@ def test_a_damaged_file_in_the_cache_of_the_hub_says_what_to_delete(hub, files, 
     assert advised == tmp_path / "cache" / "models--org--model" and advised.is_dir()
 
 
-def test_examples_come_from_the_hub_on_request_and_in_bounds(hub, files, tmp_path):
+def test_figures_and_examples_come_from_the_hub_on_request_and_in_bounds(hub, files, tmp_path):
     pictures = {f"examples/good_{i:02}.png": b"\x89PNG\0" + bytes([i]) for i in range(MAX_EXAMPLES + 3)}
-    others = {"examples/notes.txt": b"text", "examples/00_huge.png": bytes(5_000_001)}
+    others = {"examples/notes.txt": b"text", "examples/00_huge.png": bytes(5_000_001), "metrics.json": b"{}"}
     hub.add_model("org/model", {**files, **pictures, **others})
     folder = find_folder("org/model", None, None, False, tmp_path, local_files_only=False)
     assert not (folder / "examples").exists()
-    fetch_examples("org/model", folder, token=False)
+    fetch_extras("org/model", folder, token=False)
     found = {f"examples/{p.name}": p.read_bytes() for p in folder.glob("examples/*")}
     assert found == dict(sorted(pictures.items())[:MAX_EXAMPLES])
+    assert (folder / "metrics.json").read_bytes() == b"{}"
 
 
-def test_a_model_of_the_hub_may_have_no_examples(hub, files, tmp_path, caplog):
+def test_a_model_of_the_hub_may_have_neither_figures_nor_examples(hub, files, tmp_path, caplog):
     hub.add_model("org/model", files)
     folder = find_folder("org/model", None, None, False, tmp_path, local_files_only=False)
-    fetch_examples("org/model", folder, token=False)
+    fetch_extras("org/model", folder, token=False)
     hub.stop()
-    fetch_examples("org/model", folder, token=False)
+    fetch_extras("org/model", folder, token=False)
     assert not (folder / "examples").exists() and caplog.records == []
 
 
@@ -273,10 +274,12 @@ def test_the_app_offers_folders_ids_and_what_an_organisation_has_on_the_hub(
     hub, files, tiny_model_folder, monkeypatch, caplog
 ):
     models = pytest.importorskip("diffusionad.ui.models")
-    hub.add_model("org/a", {**files, "README.md": CARD})
+    hub.add_model("org/a", {**files, "README.md": CARD, "examples/hole.png": b"\x89PNG\0"})
     monkeypatch.setattr(models, "demo_models", list)
     monkeypatch.setenv("DIFFUSIONAD_MODELS", f"alice/c, org, {tiny_model_folder}, nobody")
     registry = models.ModelRegistry()
     assert registry.names() == ["alice/c", "org/a", tiny_model_folder.name]
-    assert registry.get("org/a").pipeline.config.category == "noise"
+    model = registry.get("org/a")
+    assert model.pipeline.config.category == "noise"
+    assert [path.name for path in model.examples()] == ["hole.png"]
     assert "Not offered: `nobody` is no folder" in caplog.text

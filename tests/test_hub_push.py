@@ -79,10 +79,15 @@ def test_a_second_push_of_the_same_run_makes_no_commit(hub, push, run):
 
 def test_a_push_brings_card_and_weights_in_one_commit_and_removes_what_went(hub, push, run, tmp_path):
     Image.new("RGB", (70, 50), (200, 100, 50)).save(tmp_path / "scratch.png")
+    for name in ("scores.png", "cases_worst.png"):
+        (run / "figures").mkdir(exist_ok=True)
+        (run / "figures" / name).write_bytes(b"\x89PNG\0")
     assert push(run, "--examples", tmp_path / "scratch.png") == 0
     notes = CommitOperationAdd("NOTES.md", b"mine")
     HfApi().create_commit("org/model", [notes], commit_message="notes")
-    assert {"examples/scratch.png", "panel.png", "NOTES.md"} <= pushed(hub).keys()
+    added = {"examples/scratch.png", "panel.png", "figures/scores.png", "NOTES.md"}
+    assert pushed(hub).keys() == FILES | added  # not the pictures of cases, which are somebody's
+    shutil.rmtree(run / "figures")
     edit_json(run / "metrics.json", detection_rate=0.5)
     assert push(run) == 0
     assert pushed(hub).keys() == FILES | {"NOTES.md"}

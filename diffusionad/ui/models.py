@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from diffusionad.demo import demo_model, demo_models
-from diffusionad.hub_models import find_models
+from diffusionad.hub_models import fetch_extras, find_models
 from diffusionad.image_io import IMAGE_SUFFIXES
 from diffusionad.loading import find_folder
 from diffusionad.pipeline import DiffusionADPipeline
@@ -137,7 +137,9 @@ class ModelRegistry:
         if is_public and (Path(source).is_dir() or source.count("/") != 1):
             raise ValueError(f"`{name}` is not the id of a model on the Hub (org/name).")
         token = False if is_public else None
-        return find_folder(source, None, None, token, None, local_files_only=False)
+        folder = find_folder(source, None, None, token, None, local_files_only=False)
+        fetch_extras(source, folder, token)
+        return folder
 
 
 def _sources_of(name: str) -> list[str]:
