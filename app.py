@@ -3,8 +3,8 @@
     python app.py [MODEL ...]
 
 MODEL: folder, Hub id, or organisation on the Hub, to offer beside the embedded models.
-GRADIO_SERVER_NAME, GRADIO_SERVER_PORT: where to listen (127.0.0.1 and the first free port from 7860).
 DIFFUSIONAD_MODELS: the same, separated by commas, for when no MODEL is given.
+GRADIO_SERVER_NAME, GRADIO_SERVER_PORT: where to listen (127.0.0.1 and the first free port from 7860).
 """
 
 import logging

@@ -97,8 +97,8 @@ def push(folders: dict[str, Path], private: bool) -> None:
     api = HfApi()
     for repo_id, folder in folders.items():
         url = create(repo_id, "model", private, api)
-        commit(folder, repo_id, "model", f"Publish {repo_id.rpartition('/')[2]}", api)
-        print(f"Published: {url}")
+        changed = commit(folder, repo_id, "model", f"Publish {repo_id.rpartition('/')[2]}", api)
+        print(f"{'Published' if changed else 'Unchanged'}: {url}")
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ def create(repo_id: str, repo_type: str, private: bool, api: HfApi, **space: str
     return str(url)
 
 
-def commit(folder: Path, repo_id: str, repo_type: str, title: str, api: HfApi) -> None:
+def commit(folder: Path, repo_id: str, repo_type: str, title: str, api: HfApi) -> bool:
     """Bring a repository to the state of a folder in a single commit, or in none where nothing changed.
 
     It never shows half of it: large files are stored first, and the commit that shows them comes last. After
@@ -54,14 +54,17 @@ def commit(folder: Path, repo_id: str, repo_type: str, title: str, api: HfApi) -
         title: of the commit.
         api: of the Hub, with a token.
 
+    Returns:
+        Whether anything changed.
+
     Raises:
         OSError: the Hub refuses, or cannot be reached.
     """
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     with push_errors(repo_id):
-        listed = api.repo_info(repo_id, repo_type=repo_type).siblings
-        old = [file.rfilename for file in listed if file.rfilename.startswith(OURS)]
-        api.create_commit(
+        before = api.repo_info(repo_id, repo_type=repo_type)
+        old = [file.rfilename for file in before.siblings if file.rfilename.startswith(OURS)]
+        after = api.create_commit(
             repo_id,
             repo_type=repo_type,
             operations=[
@@ -70,6 +73,7 @@ def commit(folder: Path, repo_id: str, repo_type: str, title: str, api: HfApi) -
             ],
             commit_message=title,
         )
+    return after.oid != before.sha
 
 
 @contextmanager

@@ -72,9 +72,14 @@ def test_a_pushed_run_is_loaded_by_id_with_the_same_verdicts(
     np.testing.assert_allclose(half(make_pictures(3)).score, expected.score, atol=2e-3)
 
 
-def test_a_second_push_of_the_same_run_makes_no_commit(hub, push, run):
+def test_a_second_push_of_the_same_run_makes_no_commit(hub, push, run, capsys):
     assert push(run) == push(run) == 0
     assert titles(hub) == ["Publish model"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith("/org/model")] == [
+        f"Published: {hub.url}/org/model",
+        f"Unchanged: {hub.url}/org/model",
+    ]
 
 
 def test_a_push_brings_card_and_weights_in_one_commit_and_removes_what_went(hub, push, run, tmp_path):
