@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.loading import find_folder
 from training.catalog import Record, scan
-from training.evaluation import evaluate, provenance
+from training.evaluation import evaluate
+from training.provenance import provenance
 
 FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 T_FINE, T_COARSE, WEIGHTS = (100, 200, 300, 400), (400, 500), (0.0, 1.0, 2.0)
@@ -35,8 +37,8 @@ def segmenter_sees_the_picture_twice(pipeline: DiffusionADPipeline) -> Iterator[
 
 def measure(pipeline: DiffusionADPipeline, records: list[Record], description: str) -> dict[str, Any]:
     """Detection and reconstruction of the pipeline as it is configured."""
-    metrics, _ = evaluate(pipeline, records, description)
-    return {**{k: metrics[k] for k in FIGURES if k in metrics}, **metrics.get("reconstruction", {})}
+    metrics, _ = evaluate(pipeline, records, description, replicates=0)
+    return {**{k: metrics[k]["value"] for k in FIGURES if k in metrics}, **metrics.get("reconstruction", {})}
 
 
 def guidance_grid(pipeline: DiffusionADPipeline, records: list[Record]) -> list[dict[str, Any]]:
@@ -95,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
         "segmenter_sees_the_picture_twice": {k: twice[k] for k in FIGURES if k in twice},
         "guidance_grid": rows,
         "n": len(records),
-        **provenance(pipeline),
+        **provenance(pipeline, find_folder(args.model, None, None, None, None, False)),
     }
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
