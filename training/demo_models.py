@@ -55,7 +55,9 @@ def measure(name: str, data: Path) -> dict[str, Any]:
     folder = ASSETS / name
     pipeline = DiffusionADPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(desc=f"{name}: calibration", leave=False)
-    calibration = calibrate(pipeline(find_images([data / "normal"])).score, FALSE_ALARM_RATE)
+    normal = pipeline(find_images([data / "normal"]))
+    peaks = [anomaly_map.max() for anomaly_map in normal.anomaly_map]
+    calibration = calibrate(normal.score, FALSE_ALARM_RATE, peaks)
     # The day is kept where nothing else changed, so that measuring again changes no file.
     stored = pipeline.config.calibration
     if stored is not None and {**calibration.to_dict(), "date": None} == {**stored, "date": None}:

@@ -298,7 +298,9 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
 def finish(output: Path, catalog: Catalog, calibration: list[Path], extra: dict[str, Any]) -> None:
     """Calibrate the chosen weights, test them once, write figures and samples."""
     pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline")
-    pipeline.configure(calibration=calibrate(pipeline(calibration).score))
+    normal = pipeline(calibration)
+    peaks = [anomaly_map.max() for anomaly_map in normal.anomaly_map]
+    pipeline.configure(calibration=calibrate(normal.score, peaks=peaks))
     save_pipeline(pipeline, output / "pipeline")
     metrics, rows = evaluate(pipeline, catalog.test)
     metrics |= extra | provenance(pipeline, output / "pipeline")

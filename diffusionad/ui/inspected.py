@@ -52,9 +52,13 @@ class Inspected:
 
     def at(self, threshold: float) -> "Inspected":
         """The same inspection judged at another threshold; no network runs."""
-        mask, regions = find_regions(self.anomaly_map, self.anomaly_map > threshold, self.min_region_area)
+        known = self.calibration is not None
+        pixel_threshold = self.calibration.pixel_threshold_at(threshold) if known else threshold
+        mask, regions = find_regions(
+            self.anomaly_map, self.anomaly_map > pixel_threshold, self.min_region_area
+        )
         is_anomalous = self.verdict.score > threshold and (bool(regions) or not self.min_region_area)
-        promises = self.calibration is not None and threshold == self.calibration.threshold
+        promises = known and threshold == self.calibration.threshold
         verdict = replace(
             self.verdict,
             is_anomalous=is_anomalous,
