@@ -30,6 +30,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from example_run import write_run
+from PIL import Image
 
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
 
@@ -129,3 +130,29 @@ def make_huge_png(tmp_path: Path) -> Callable[[int, int], Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def waves(tmp_path_factory: pytest.TempPathFactory, make_pictures: Callable[..., list[np.ndarray]]) -> Path:
+    """MVTec-AD layout: pictures of 72 x 64 pixels, two kinds of defect with masks, clean twins of one."""
+    root = tmp_path_factory.mktemp("data") / "waves"
+
+    def save(path: Path, pixels: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+    pictures = [p[:, :64] for p in make_pictures(22, side=72)]
+    for i, pixels in enumerate(pictures[:12]):
+        save(root / f"train/good/{i:03d}.png", pixels)
+    for i, pixels in enumerate(pictures[12:16]):
+        save(root / f"test/good/{i:03d}.png", pixels)
+    for kind, start in (("bright", 16), ("dark", 19)):
+        for i, pixels in enumerate(pictures[start : start + 3]):
+            mask = np.zeros((72, 64), np.uint8)
+            mask[10 + i : 22, 5:40] = 255
+            damaged = np.where(mask[..., None] > 0, 255 if kind == "bright" else 0, pixels).astype(np.uint8)
+            save(root / f"test/{kind}/{i:03d}.png", damaged)
+            save(root / f"ground_truth/{kind}/{i:03d}_mask.png", mask)
+            if kind == "bright":
+                save(root / f"clean/{kind}/{i:03d}.png", pixels)
+    return root

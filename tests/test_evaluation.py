@@ -23,40 +23,15 @@ from training.tally import Tally, TwinErrors
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, make_pictures) -> Path:
-    """MVTec-AD layout: pictures of 72 x 64 pixels, two kinds of defect with masks, clean twins of one."""
-    root = tmp_path_factory.mktemp("data") / "waves"
-
-    def save(path: Path, pixels: np.ndarray) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
-
-    pictures = [p[:, :64] for p in make_pictures(12, side=72)]
-    save(root / "train/good/000.png", pictures[0])
-    for i, pixels in enumerate(pictures[1:5]):
-        save(root / f"test/good/{i:03d}.png", pixels)
-    for kind, start in (("bright", 5), ("dark", 8)):
-        for i, pixels in enumerate(pictures[start : start + 3]):
-            mask = np.zeros((72, 64), np.uint8)
-            mask[10 + i : 22, 5:40] = 255
-            damaged = np.where(mask[..., None] > 0, 255 if kind == "bright" else 0, pixels).astype(np.uint8)
-            save(root / f"test/{kind}/{i:03d}.png", damaged)
-            save(root / f"ground_truth/{kind}/{i:03d}_mask.png", mask)
-            if kind == "bright":
-                save(root / f"clean/{kind}/{i:03d}.png", pixels)
-    return root
+def found(tiny_pipeline: DiffusionADPipeline, waves: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return evaluate(tiny_pipeline, scan(waves).test)
 
 
 @pytest.fixture(scope="module")
-def found(tiny_pipeline: DiffusionADPipeline, data: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    return evaluate(tiny_pipeline, scan(data).test)
-
-
-@pytest.fixture(scope="module")
-def written(tiny_model_folder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(tiny_model_folder: Path, waves: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the command writes."""
     output = tmp_path_factory.mktemp("evaluated")
-    evaluation.main(["--model", str(tiny_model_folder), "--data", str(data), "--output", str(output)])
+    evaluation.main(["--model", str(tiny_model_folder), "--data", str(waves), "--output", str(output)])
     return output
 
 
@@ -119,8 +94,8 @@ def test_the_report_opens_offline(written: Path) -> None:
         assert f"{metrics[name]['value']:.4f}" in page
 
 
-def test_without_masks_only_pixel_metrics_are_absent_with_the_reason(tiny_pipeline, data) -> None:
-    records = [dataclasses.replace(record, mask=None) for record in scan(data).test]
+def test_without_masks_only_pixel_metrics_are_absent_with_the_reason(tiny_pipeline, waves) -> None:
+    records = [dataclasses.replace(record, mask=None) for record in scan(waves).test]
     metrics, _ = evaluate(tiny_pipeline, records)
     assert metrics["absent"] == dict.fromkeys(PIXEL_METRICS, "no masks")
     assert not set(PIXEL_METRICS) & set(metrics) and set(IMAGE_METRICS) <= set(metrics)
@@ -128,9 +103,9 @@ def test_without_masks_only_pixel_metrics_are_absent_with_the_reason(tiny_pipeli
 
 
 def test_without_a_defective_picture_the_metrics_are_absent_and_the_rest_is_there(
-    tiny_pipeline, data, tmp_path
+    tiny_pipeline, waves, tmp_path
 ) -> None:
-    good = [record for record in scan(data).test if record.label == 0]
+    good = [record for record in scan(waves).test if record.label == 0]
     metrics, rows = evaluate(tiny_pipeline, good)
     assert metrics["absent"]["image_auroc"] == "no defective test picture"
     assert set(metrics["absent"]) == {*METRICS, "detection_rate"}
@@ -146,8 +121,8 @@ def test_an_empty_test_split_has_no_metric(tiny_pipeline, tmp_path) -> None:
     assert "absent" in headline(metrics)
 
 
-def test_a_mask_of_another_size_is_refused(tiny_pipeline, data, tmp_path) -> None:
-    [record, *_] = [r for r in scan(data).test if r.mask is not None]
+def test_a_mask_of_another_size_is_refused(tiny_pipeline, waves, tmp_path) -> None:
+    [record, *_] = [r for r in scan(waves).test if r.mask is not None]
     Image.fromarray(np.full((10, 10), 255, np.uint8)).save(tmp_path / "mask.png")
     with pytest.raises(ValueError, match=r"mask\.png` is 10 x 10, its picture 64 x 72; a mask must have"):
         evaluate(tiny_pipeline, [dataclasses.replace(record, mask=tmp_path / "mask.png")])
@@ -183,8 +158,8 @@ def test_data_that_cannot_be_tested_is_one_sentence(
     assert "Traceback" not in error and any(s in error for s in sentence.split("|"))
 
 
-def test_the_hash_of_the_data_sees_pictures_masks_and_labels_but_not_where_they_lie(data, tmp_path) -> None:
-    records = scan(data).test
+def test_the_hash_of_the_data_sees_pictures_masks_and_labels_but_not_where_they_lie(waves, tmp_path) -> None:
+    records = scan(waves).test
     before = data_sha256(records)
     moved = tmp_path / "elsewhere" / records[0].defect / records[0].image.name
     moved.parent.mkdir(parents=True)
@@ -201,8 +176,8 @@ def test_the_command_is_written_without_the_folders_of_this_machine(monkeypatch)
     assert command() == "python -m training.evaluation --data DIR/sets/bottle --n 3"
 
 
-def test_a_perfect_repair_has_no_residue_and_no_repair_has_all_of_it(data) -> None:
-    [record] = [r for r in scan(data).test if r.clean is not None][:1]
+def test_a_perfect_repair_has_no_residue_and_no_repair_has_all_of_it(waves) -> None:
+    [record] = [r for r in scan(waves).test if r.clean is not None][:1]
     for path, expected in ((record.clean, 0), (record.image, 1)):
         twins = TwinErrors(64)
         with Image.open(path) as picture:
@@ -231,11 +206,11 @@ def test_tables_hold_every_category_and_the_means(tmp_path) -> None:
 
 
 def test_all_categories_of_a_data_set_are_evaluated_with_their_own_models(
-    tiny_model_folder, data, tmp_path, capsys
+    tiny_model_folder, waves, tmp_path, capsys
 ) -> None:
     for name in ("one", "two"):
         (tmp_path / "set").mkdir(exist_ok=True)
-        (tmp_path / "set" / name).symlink_to(data)
+        (tmp_path / "set" / name).symlink_to(waves)
         (tmp_path / "models" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "models" / name).symlink_to(tiny_model_folder)
     evaluation.main(

@@ -30,9 +30,14 @@ def provenance(pipeline: DiffusionADPipeline, folder: Path) -> dict[str, Any]:
         "command": command(),
         "seed": settings["seed"],
         "config": {name: value for name, value in settings.items() if name != "calibration"},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
         "machine": machine(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that figures depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def data_sha256(records: list[Record]) -> str:
