@@ -99,4 +99,19 @@ def test_without_a_model_its_rows_are_absent_with_the_reason(waves, tmp_path, mo
     peers.main(["--data", str(waves), "--output", str(tmp_path / "out")])
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["absent"][peers.OURS] == "no model was given"
-    assert set(report["rows"]) == {"PatchCore-style memory, EfficientNet-Lite0", "per-pixel Gaussian"}
+    assert set(report["rows"]) == {peers.MEMORY, peers.GAUSSIAN}
+
+
+def test_a_model_that_comes_later_adds_its_rows_and_measures_nothing_again(
+    tiny_model_folder, waves, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(peers, "PatchMemory", lambda seed: PixelGaussian())
+    arguments = ["--data", str(waves), "--output", str(tmp_path / "out")]
+    peers.main(arguments)
+    before = json.loads((tmp_path / "out.json").read_text())["rows"]
+    monkeypatch.setattr(peers, "PatchMemory", None)
+    monkeypatch.setattr(peers, "PixelGaussian", None)
+    peers.main([*arguments, "--model", str(tiny_model_folder)])
+    after = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {peers.OURS, peers.ERROR}

@@ -124,17 +124,18 @@ def cases_figure(pipeline: DiffusionADPipeline, cases: list[tuple[Record, float]
     titles = ("picture", "truth", "anomaly map", "reconstruction")
     rows = [_tiles(pipeline, record) for record, _ in cases]
     heights = [tiles[0].height / tiles[0].width for tiles in rows]
-    figure = Figure(figsize=(9, 2.2 * sum(heights) + 0.35 * len(rows) + 0.3), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 2.2 * sum(heights) + 0.2 * len(rows) + 0.3), dpi=110, layout="constrained")
     grid = figure.subplots(len(rows), len(titles), squeeze=False, height_ratios=heights)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=9)
     for line, tiles, (record, score) in zip(grid, rows, cases, strict=True):
-        for axes, tile, title in zip(line, tiles, titles, strict=True):
+        for axes, tile in zip(line, tiles, strict=True):
             axes.imshow(tile)
             axes.set_axis_off()
-            if line is grid[0]:
-                axes.set_title(title, fontsize=9)
         name = f"{record.defect}/{record.image.name}"
         caption = f"{name}: score {score:.3f}, threshold {pipeline.config.threshold:.3f}"
-        line[0].text(0, -0.03, caption, transform=line[0].transAxes, va="top", fontsize=7.5)
+        text = line[0].text(0, -0.03, caption, transform=line[0].transAxes, va="top", fontsize=7.5)
+        text.set_in_layout(False)  # it may run on below the next picture
     return figure
 
 

@@ -2,7 +2,8 @@
 
     python -m training.peers --data FOLDER [--model RUN/pipeline] --output benchmarks/peers_NAME
 
-Writes NAME.json and NAME.md. All methods are fitted on the pictures that a training run with this seed would
+Writes NAME.json and NAME.md, row by row: a run that was stopped, or that a model is given to later, measures
+only what is missing. All methods are fitted on the pictures that a training run with this seed would
 train on, and take their threshold from those it would calibrate on; the test split is only measured. Without
 a model, the rows that need one are left out. Times are seconds of CPU, which a busy machine does not stretch:
 set OMP_NUM_THREADS=1 to compare methods on one core.
@@ -29,6 +30,9 @@ from training.run_folder import split
 from training.tally import Tally
 
 OURS = "DiffusionAD"
+ERROR = "its reconstruction error alone"
+MEMORY = "PatchCore-style memory, EfficientNet-Lite0"
+GAUSSIAN = "per-pixel Gaussian"
 COLUMNS = {
     "image_auroc": "image AUROC",
     "image_ap": "image AP",
@@ -94,7 +98,8 @@ def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
     """A line a method."""
     head = ["method", *COLUMNS.values(), "found", "false alarms", "fit (CPU)", "CPU ms a picture", "MB"]
     lines = [head, ["---"] + ["--:"] * (len(head) - 1)]
-    for name, row in rows.items():
+    for name in sorted(rows, key=(OURS, ERROR, MEMORY, GAUSSIAN).index):
+        row = rows[name]
         fit = f"{row['fit_seconds']:.0f} s" if "fit_seconds" in row else "-"
         lines.append(
             [
@@ -112,8 +117,11 @@ def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def compare(data: Path, model: str | None, seed: int) -> dict[str, Any]:
-    """The report that is written as JSON; its "rows" have a method each.
+def compare(data: Path, model: str | None, seed: int, path: Path) -> dict[str, Any]:
+    """Measure every method whose row `path` does not hold yet, and write each as soon as it is there.
+
+    Returns:
+        What is in `path`: "rows" by method, "absent" with the reasons, and where the figures come from.
 
     Raises:
         FileNotFoundError: no such data or model.
@@ -122,25 +130,26 @@ def compare(data: Path, model: str | None, seed: int) -> dict[str, Any]:
     catalog = scan(data)
     if not catalog.test:
         raise ValueError(f"`{data}` has no test pictures; put them into `test/good` and `test/<defect>`.")
-    config = load_config("tiny", [f"optim.seed={seed}"])
-    sets = split([record.image for record in catalog.train], config)
-    peers: dict[str, Peer] = {
-        "PatchCore-style memory, EfficientNet-Lite0": PatchMemory(seed=seed),
-        "per-pixel Gaussian": PixelGaussian(),
+    sets = split([r.image for r in catalog.train], load_config("tiny", [f"optim.seed={seed}"]))
+
+    def measure(name: str, peer: Peer) -> dict[str, Any]:
+        return measure_peer(peer, sets["train"], sets["calibration"], catalog.test, name)
+
+    report: dict[str, Any] = {"category": catalog.category, "absent": {}}
+    methods = {
+        MEMORY: lambda: measure(MEMORY, PatchMemory(seed=seed)),
+        GAUSSIAN: lambda: measure(GAUSSIAN, PixelGaussian()),
     }
-    report: dict[str, Any] = {"category": catalog.category, "rows": {}, "absent": {}}
     if model is None:
-        report["absent"] = dict.fromkeys((OURS, "its reconstruction error alone"), "no model was given")
+        report["absent"] = dict.fromkeys((OURS, ERROR), "no model was given")
     else:
         folder = find_folder(model, None, None, None, None, False)
         pipeline = DiffusionADPipeline.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
         report |= provenance(pipeline, folder)
-        report["rows"][OURS] = measure_ours(pipeline, folder, catalog.test)
-        peers["its reconstruction error alone"] = ReconstructionError(pipeline)
-    for name, peer in peers.items():
-        report["rows"][name] = measure_peer(peer, sets["train"], sets["calibration"], catalog.test, name)
-    return report | {
+        methods[OURS] = lambda: measure_ours(pipeline, folder, catalog.test)
+        methods[ERROR] = lambda: measure(ERROR, ReconstructionError(pipeline))
+    report |= {
         "n_train": len(sets["train"]),
         "n_test": len(catalog.test),
         "data_sha256": data_sha256(catalog.test),
@@ -149,6 +158,24 @@ def compare(data: Path, model: str | None, seed: int) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(),
     }
+    report["rows"] = kept_rows(report, path)
+    for name, row in methods.items():
+        if name not in report["rows"]:
+            report["rows"][name] = row()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return report
+
+
+def kept_rows(report: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The rows in `path` that hold still: same pictures, same seed and, for ours, same weights."""
+    if not path.is_file():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if any(stored[key] != report[key] for key in ("data_sha256", "seed", "n_train")):
+        return {}
+    same_weights = "pipeline_sha256" in report and stored.get("pipeline_sha256") == report["pipeline_sha256"]
+    return {name: row for name, row in stored["rows"].items() if same_weights or name not in (OURS, ERROR)}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -164,12 +191,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the split, the coreset and the noise")
     args = parser.parse_args(arguments)
     try:
-        report = compare(args.data, args.model, args.seed)
+        report = compare(args.data, args.model, args.seed, args.output.with_suffix(".json"))
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
     table = markdown_table(report["rows"])
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     args.output.with_suffix(".md").write_text(table, encoding="utf-8")
     print(table, end="")
 
