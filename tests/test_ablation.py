@@ -115,3 +115,21 @@ def test_a_study_leaves_the_settings_as_they_were(tiny_model_folder, waves, tmp_
 def test_a_subset_has_as_many_good_pictures_as_defective_ones(waves) -> None:
     chosen = subset(scan(waves).test, 2)
     assert [r.defect for r in chosen] == ["good"] * 4 + ["bright"] * 2 + ["dark"] * 2
+
+
+@pytest.mark.slow
+def test_losses_are_compared_by_training_again(tiny_model_folder, waves, tmp_path) -> None:
+    config = tmp_path / "small.toml"
+    config.write_text(
+        "[data]\nimage_size = 32\nnum_workers = 0\n"
+        "[model]\npatch_size = 2\nunet_channels = [16, 32]\nunet_attention_sizes = []\n"
+        "segmenter_channels = [8, 16]\nsegmenter_stem_patch = 1\n"
+        '[optim]\nbatch_size = 4\nprecision = "no"\n[log]\nvalidations = 1\nsamples = 0\n'
+    )
+    output = tmp_path / "losses"
+    arguments = ["--model", str(tiny_model_folder), "--data", str(waves), "--output", str(output)]
+    ablation.main(
+        [*arguments, "--per-kind", "1", "--studies", "losses", "--config", str(config), "--minutes", "0.01"]
+    )
+    assert labels_of(output, "losses") == ["paper", "bce_dice"]
+    assert "trained again" in output.with_suffix(".md").read_text()

@@ -11,8 +11,11 @@ import pytest
 from PIL import Image
 
 from diffusionad import DiffusionADPipeline
+from diffusionad import calibrate as conformal
 from diffusionad.cli import main
 from diffusionad.fingerprint import pipeline_sha256
+from diffusionad.results import Verdict
+from diffusionad.ui.inspected import Inspected
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +122,23 @@ def test_inspect_warns_when_the_line_has_drifted(run, good, model, tmp_path, cap
     assert "the line has drifted" in capsys.readouterr().err
     assert main([*arguments, "--no-overlays", "--quiet", "--t-fine", "100"]) == 0  # nothing to compare with
     assert "drifted" not in capsys.readouterr().err
+
+
+def test_the_page_marks_pixels_by_the_pixel_threshold_until_the_threshold_is_moved() -> None:
+    blank = Image.new("RGB", (2, 2))
+    inspected = Inspected(
+        picture=blank,
+        reconstruction=blank,
+        anomaly_map=np.array([[0.1, 0.4], [0.6, 0.9]], np.float32),
+        mask=np.zeros((2, 2), bool),
+        regions=[],
+        verdict=Verdict(True, 0.9, 0.3),
+        saved_threshold=0.3,
+        calibration=conformal([0.1, 0.2, 0.3], 0.25, peaks=[0.4, 0.5, 0.5]),
+        min_region_area=0,
+        model="tiny",
+        device="cpu",
+        seconds=0.0,
+    )
+    assert inspected.at(0.3).mask.tolist() == [[False, False], [True, True]]
+    assert inspected.at(0.35).mask.tolist() == [[False, True], [True, True]]
