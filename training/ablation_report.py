@@ -87,6 +87,8 @@ def _steps_figure(rows: list[dict[str, Any]]) -> Figure:
         axes.plot(times[0], values[0], "s", color="#f06e28", label="one norm-guided step")
         axes.set(xscale="log", xlabel="CPU ms a picture", ylabel=COLUMNS[name])
         axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xticks(times[1:], [f"{time:.0f}" for time in times[1:]], fontsize=7)
+        axes.minorticks_off()
         axes.margins(0.12)
     axes.legend(frameon=False, fontsize=7)
     return figure
