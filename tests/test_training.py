@@ -20,6 +20,7 @@ from training.config import load_config
 from training.networks import build_networks, moving_average
 from training.run_folder import checkpoints
 from training.sampling import SampleStream, SyntheticAnomalies
+from training.schedule import learning_rates
 
 SMALL = [
     "data.image_size=32",
@@ -184,8 +185,8 @@ def test_a_second_run_into_the_same_folder_is_refused(good_folder: Path, finishe
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda root: root.mkdir(), "holds no picture"),
-        (lambda root: (root / "train").mkdir(parents=True), "no `train/good`"),
+        (lambda root: root.mkdir(), "holds no good picture"),
+        (lambda root: (root / "train").mkdir(parents=True), "train/good`"),
         (lambda root: None, "is not a folder"),
     ],
 )
@@ -295,7 +296,7 @@ def test_the_moving_average_includes_batch_norm_statistics() -> None:
 def test_the_learning_rate_warms_up_and_falls_to_its_end() -> None:
     settings = [*SMALL, "optim.max_steps=100", "optim.warmup_steps=10", "optim.final_lr_fraction=0.1"]
     config = load_config("tiny", settings)
-    factors = [training.learning_rate_factor(step, config) for step in (0, 9, 55, 100)]
+    factors = [learning_rates(step, config.optim)[0] / config.optim.unet_lr for step in (0, 9, 55, 100)]
     assert factors[0] == pytest.approx(0.1, rel=1e-2)
     assert factors[1] == pytest.approx(1, abs=0.03)
     assert factors[2] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 0.55)) / 2)

@@ -1,7 +1,8 @@
 """The settings of a training run: frozen dataclasses, one per concern, read from and written to TOML.
 
 A preset names every value of its section that differs from the defaults, which are the paper's where the
-paper states one. The resolved settings are written into the run as config.toml.
+paper states one; `extends = "paper"` starts from another preset. The resolved settings are written into
+the run as config.toml.
 """
 
 import dataclasses
@@ -21,7 +22,7 @@ class DataConfig:
     """Which pictures."""
 
     path: str = ""
-    category: str = ""  # empty: the name of the folder
+    category: str = ""  # of a data set: one, or "a,b,c" in one model; empty: `path` holds one only
     image_size: int = 256
     antialias: bool = True
     foreground: str = "classical"  # where it finds an object; or "none", "rembg", a folder of masks
@@ -66,17 +67,24 @@ class OptimConfig:
     """How the weights move."""
 
     seed: int = 0
-    batch_size: int = 16
-    max_steps: int = 100_000
-    max_minutes: float = 0.0  # above 0: sets max_steps, once, after 20 timed steps
+    batch_size: int = 16  # samples of one optimiser step, over all processes
+    micro_batch_size: int = 0  # samples that a process takes at a time; 0: all that are its own
+    max_steps: int = 100_000  # 0: not known yet, one of the next two sets it
+    max_epochs: int = 0  # above 0: sets max_steps, once, before the first step
+    max_minutes: float = 0.0  # above 0: sets max_steps, once, after 20 timed steps; wins over max_epochs
     unet_lr: float = 1e-4
     segmenter_lr: float = 1e-5
     weight_decay: float = 0.0
     warmup_steps: int = 0
     final_lr_fraction: float = 1.0  # below 1: cosine from lr to lr * this
-    gradient_norm_max: float = 1.0
+    segmenter_cosine_steps: int = (
+        0  # above 0: the segmenter's lr falls to 0 and rises again every so many steps
+    )
+    gradient_norm_max: float = 1.0  # 0: gradients are not clipped
     ema_decay: float = 0.999
     precision: str = "no"  # "no", "bf16" or "fp16"
+    gradient_checkpointing: bool = False  # of the UNet: a third more work, a fraction of the memory
+    compile: bool = False  # torch.compile: minutes at the start, faster steps on a GPU
     segmentation_loss: str = "paper"  # "paper" (5 focal + smooth L1) or "bce_dice"
     positive_weight: float = 1.0  # of anomalous pixels in bce_dice
     # True: the segmentation loss does not reach the UNet, and anomalous pictures go through it without
@@ -88,10 +96,12 @@ class OptimConfig:
 class LogConfig:
     """What is written how often."""
 
+    loss_steps: int = 50  # a row in log.jsonl, with the mean over these steps
     checkpoint_steps: int = 500
     validations: int = 10  # spread over the run
     keep_checkpoints: int = 2
     samples: int = 8  # panels of test pictures
+    tensorboard: bool = False  # curves and pictures in tensorboard/, too
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,11 @@ class TrainConfig:
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     log: LogConfig = field(default_factory=LogConfig)
+
+
+def with_optim(config: TrainConfig, **values: Any) -> TrainConfig:
+    """The same config with other values in `optim`."""
+    return dataclasses.replace(config, optim=dataclasses.replace(config.optim, **values))
 
 
 def preset_names() -> list[str]:
@@ -125,10 +140,7 @@ def load_config(preset_or_path: str, overrides: list[str] | None = None) -> Trai
         raise ValueError(
             f"`--preset` is {preset_or_path!r}; use {', '.join(preset_names())} or the path of a TOML file."
         )
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"`{path}` is not valid TOML: {error}.") from error
+    values = _read(path)
     for override in overrides or []:
         key, equals, text = override.partition("=")
         section, dot, name = key.partition(".")
@@ -136,6 +148,20 @@ def load_config(preset_or_path: str, overrides: list[str] | None = None) -> Trai
             raise ValueError(f"`--set` is {override!r}; write section.key=value, such as optim.seed=1.")
         values.setdefault(section, {})[name] = _parse_value(text)
     return from_dict(values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"`{path}` is not valid TOML: {error}.") from error
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if base not in preset_names():
+        raise ValueError(f"`extends` in `{path}` is {base!r}; use one of {', '.join(preset_names())}.")
+    inherited = _read(PRESETS / f"{base}.toml")
+    return {k: {**inherited.get(k, {}), **values.get(k, {})} for k in [*inherited, *values]}
 
 
 def from_dict(values: dict[str, Any]) -> TrainConfig:

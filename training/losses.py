@@ -5,20 +5,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def noise_loss(eps_pred: Tensor, eps: Tensor, is_normal: Tensor) -> Tensor:
+def noise_loss(eps_pred: Tensor, eps: Tensor, is_normal: Tensor, divisor: Tensor | None = None) -> Tensor:
     """Squared error of the predicted noise over normal samples; 0 when the batch has none.
 
     Args:
         eps_pred: [2N,C,S,S], fine scale first.
         eps: [2N,C,S,S].
         is_normal: [N] bool.
+        divisor: number of normal samples that the sum is divided by, where this is a part of a larger batch;
+            default: those in `is_normal`.
 
     Returns:
         Scalar: the mean over the fine scale plus the mean over the coarse one.
     """
     error = (eps_pred - eps).square().flatten(1).mean(1).view(2, -1).sum(0)  # [2N] -> [N]
     weight = is_normal.to(error.dtype)
-    return (error * weight).sum() / weight.sum().clamp(min=1)
+    divisor = weight.sum() if divisor is None else divisor
+    return (error * weight).sum() / torch.where(divisor > 0, divisor, 1)
 
 
 def focal_loss(logits: Tensor, mask: Tensor, gamma: float = 4.0, alpha: float = 0.5) -> Tensor:

@@ -1,6 +1,7 @@
 """What lies in a run folder: the split, checkpoints that are whole or absent, the pipeline.
 
-<run>/{config.toml, splits.json, log.jsonl, checkpoint-N/, pipeline/, metrics.json, scores.csv, samples/}
+<run>/{config.toml, splits.json, log.jsonl, curves.png, checkpoint-N/, pipeline/, metrics.json, scores.csv,
+samples/}
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ import itertools
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +82,54 @@ def check_pictures(paths: list[Path]) -> None:
         raise ValueError(f"{len(broken)} of {len(paths)} pictures cannot be used:\n  " + "\n  ".join(broken))
 
 
+def check_writable(output: Path) -> None:
+    """Make the run folder and try it: hours later is too late.
+
+    Raises:
+        ValueError: nothing can be written there.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output) as probe:
+            probe.write(b"a run")
+    except OSError as error:
+        raise ValueError(
+            f"`--output`: `{output}` cannot be written ({error.strerror}); choose another folder."
+        ) from error
+
+
 def prepare_folder(output: Path, config: TrainConfig, sets: dict[str, list[Path]]) -> None:
-    """config.toml and splits.json, with the hash of every picture."""
-    output.mkdir(parents=True, exist_ok=True)
+    """splits.json, with the hash of every picture, and config.toml."""
+    (output / "splits.json").write_text(json.dumps(_listed(sets), indent=1) + "\n", encoding="utf-8")
     (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
-    listed = {
+
+
+def check_same_pictures(output: Path, sets: dict[str, list[Path]]) -> None:
+    """Other pictures would be another run under the same name.
+
+    Raises:
+        ValueError: pictures were added, removed or changed since the run began; the message names them.
+    """
+    before = json.loads((output / "splits.json").read_text(encoding="utf-8"))
+    changes = []
+    for name, entries in _listed(sets).items():
+        old, new = ({e["file"]: e["sha256"] for e in listed} for listed in (before[name], entries))
+        changes += [f"{name}: {file} is gone" for file in old if file not in new]
+        changes += [f"{name}: {file} is new" for file in new if file not in old]
+        changes += [f"{name}: {file} has changed" for file in new if old.get(file, new[file]) != new[file]]
+    if changes:
+        shown = "\n  ".join(changes[:10] + (["..."] if len(changes) > 10 else []))
+        raise ValueError(
+            f"`--resume`: the pictures are not those of `{output / 'splits.json'}`; put them back, or start "
+            f"another run:\n  {shown}"
+        )
+
+
+def _listed(sets: dict[str, list[Path]]) -> dict[str, list[dict[str, str]]]:
+    return {
         name: [{"file": str(p), "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in paths]
         for name, paths in sets.items()
     }
-    (output / "splits.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
 
 
 def save_checkpoint(output: Path, step: int, state: dict[str, Any], keep: int) -> None:
@@ -106,6 +147,18 @@ def save_checkpoint(output: Path, step: int, state: dict[str, Any], keep: int) -
         shutil.rmtree(old)
 
 
+def load_checkpoint(output: Path, device: torch.device) -> dict[str, Any]:
+    """The last complete state of a run."""
+    return torch.load(checkpoints(output)[-1] / "state.pt", map_location=device, weights_only=True)
+
+
+def drop_checkpoints_after(output: Path, step: int) -> None:
+    """Of a run that diverged: what was saved after its last good step."""
+    for path in checkpoints(output):
+        if int(path.name.removeprefix("checkpoint-")) > step:
+            shutil.rmtree(path)
+
+
 def checkpoints(output: Path) -> list[Path]:
     """Complete checkpoints of a run, oldest first."""
     complete = [p for p in output.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
@@ -121,24 +174,51 @@ def save_pipeline(pipeline: DiffusionADPipeline, folder: Path) -> None:
     partial.rename(folder)
 
 
-def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
-    """The config of the run in `output`, if it is the wanted one.
+def is_finished(output: Path) -> bool:
+    """Whether nothing is left to do in a run: the figures are written last."""
+    return (output / "metrics.json").is_file()
+
+
+def check_unused(output: Path) -> None:
+    """A run is never written over.
 
     Raises:
-        ValueError: nothing to resume, or other settings; the message shows the differences.
+        ValueError: there is one.
+    """
+    if (output / "config.toml").exists():
+        raise ValueError(
+            f"`--output`: `{output}` holds a run already; add --resume, or choose another folder."
+        )
+
+
+def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
+    """The config of the run in `output`, if it is the wanted one and there is something to resume.
+
+    Raises:
+        ValueError: nothing to resume, or other settings.
     """
     if not checkpoints(output):
         raise ValueError(f"`--resume`: `{output}` has no checkpoint; start without --resume.")
+    return same_config(output, wanted)
+
+
+def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
+    """The config of the run in `output`, whose number of steps may be resolved; it must be the wanted one.
+
+    Raises:
+        ValueError: other settings; the message shows the differences.
+    """
     stored = load_config(str(output / "config.toml"))
     differences = []
     for section, values in dataclasses.asdict(wanted).items():
         for key, value in values.items():
             old = getattr(getattr(stored, section), key)
-            resolved_here = (section, key) == ("optim", "max_steps") and wanted.optim.max_minutes > 0
-            if value != old and not resolved_here:
+            resolved_there = (section, key) == ("optim", "max_steps") and value == 0
+            if value != old and not resolved_there:
                 differences.append(f"{section}.{key} was {old!r}, now {value!r}")
     if differences:
         raise ValueError(
-            f"`--resume`: other settings than `{output / 'config.toml'}`: {'; '.join(differences)}."
+            f"`--resume`: other settings than `{output / 'config.toml'}`: {'; '.join(differences)}. "
+            "Take the settings of the run, or start another one."
         )
     return stored

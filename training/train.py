@@ -1,17 +1,15 @@
 """Joint training of both networks on good pictures; DiffusionAD, training.
 
     python -m training.train --data FOLDER --preset tiny --output runs/bottle
+    accelerate launch --num_processes 4 -m training.train --data FOLDER --preset paper --output runs/bottle
 
-The run folder holds config.toml, splits.json, log.jsonl, checkpoint-N/, pipeline/ (the published weights),
-metrics.json, scores.csv and samples/. A run that was interrupted goes on with --resume.
+The run folder holds config.toml, splits.json, log.jsonl, curves.png, checkpoint-N/, pipeline/ (the published
+weights), metrics.json, scores.csv and samples/. A run that was interrupted goes on with --resume.
 """
 
-import argparse
+import contextlib
 import dataclasses
-import json
 import math
-import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -22,68 +20,39 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline, calibrate, norm_guided_one_step
-from training.catalog import Catalog, scan
-from training.config import TrainConfig, from_dict, load_config, preset_names, to_toml
+from training.catalog import Catalog
+from training.categories import find_pictures, split_each
+from training.command import run_training
+from training.config import TrainConfig, to_toml, with_optim
+from training.distributed import any_process, from_main, share_statistics, start_accelerator
+from training.divergence import DivergenceWatch, TrainingError
 from training.evaluation import evaluate, headline, write_results
 from training.figures import write_samples
+from training.interrupts import StopRequest, ignore_interrupts
+from training.journal import Journal
 from training.losses import noise_loss, segmentation_loss
 from training.networks import build_networks, build_pipeline, moving_average
 from training.provenance import provenance
+from training.rehearsal import rehearse
 from training.run_folder import (
     check_pictures,
+    check_same_pictures,
+    check_writable,
     checkpoints,
+    drop_checkpoints_after,
+    load_checkpoint,
     prepare_folder,
-    resumable_config,
     save_checkpoint,
     save_pipeline,
-    split,
 )
 from training.sampling import SampleStream, SyntheticAnomalies
+from training.schedule import learning_rates, portions, steps_of_epochs
 from training.validation import Validation
 
 TIMED_STEPS = 20
 UNTIMED_STEPS = 5  # the first steps are slower: kernels are chosen, the texture bank is made
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says what happened and what is left."""
-
-
-def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine down to `final_lr_fraction` at `max_steps` (0: not known yet)."""
-    optim = config.optim
-    warmup = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
-    progress = min(1.0, step / optim.max_steps) if optim.max_steps else 0.0
-    cosine = optim.final_lr_fraction + (1 - optim.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
-    return warmup * cosine
-
-
-class StopRequest:
-    """Ctrl-C and SIGTERM ask for a stop after the current step, so that what is saved is whole."""
-
-    def __init__(self) -> None:
-        self.requested = False
-
-    def __enter__(self) -> "StopRequest":
-        self.before = {s: signal.signal(s, self._request) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for s, handler in self.before.items():
-            signal.signal(s, handler)
-
-    def _request(self, number: int, frame: object) -> None:
-        if self.requested:
-            raise KeyboardInterrupt  # the second time: at once
-        self.requested = True
-
-
-def ignore_interrupts(worker: int) -> None:
-    """The terminal sends Ctrl-C to the workers, too; the training process alone decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def training_step(
@@ -92,8 +61,12 @@ def training_step(
     segmenter: nn.Module,
     scheduler: DDPMScheduler,
     config: TrainConfig,
+    normal_count: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Losses of one batch: "noise" of normal samples, "segmentation" of all."""
+    """Losses of one batch: "noise" of normal samples, "segmentation" of all.
+
+    `normal_count` divides the noise loss where this is a part of a larger batch; default: its normal samples.
+    """
     x_0, mask, is_normal = batch["x_0"], batch["mask"], batch["label"] == 0
 
     def denoise(chosen: Tensor) -> Any:
@@ -104,20 +77,20 @@ def training_step(
         return torch.cat([batch["noise_fine"][chosen], batch["noise_coarse"][chosen]])
 
     if config.optim.detach_reconstruction:
-        # Only normal samples have a noise loss: the others need no graph.
+        # Only normal samples have a noise loss: the others need no graph. Where there is none, one sample
+        # takes part with a loss of 0, since the other processes wait for gradients from all.
+        learns = is_normal if is_normal.any() else torch.arange(len(x_0), device=x_0.device) == 0
         x_0_hat = torch.empty_like(x_0)
-        loss_noise = x_0.new_zeros(())
-        if is_normal.any():
-            step = denoise(is_normal)
-            loss_noise = noise_loss(step.eps_pred, noise(is_normal), is_normal[is_normal])
-            x_0_hat[is_normal] = step.x_0_hat.detach()
-        if not is_normal.all():
+        step = denoise(learns)
+        loss_noise = noise_loss(step.eps_pred, noise(learns), is_normal[learns], normal_count)
+        x_0_hat[learns] = step.x_0_hat.detach()
+        if not learns.all():
             with torch.no_grad():
-                x_0_hat[~is_normal] = denoise(~is_normal).x_0_hat
+                x_0_hat[~learns] = denoise(~learns).x_0_hat
     else:
         everything = torch.ones_like(is_normal)
         step = denoise(everything)
-        loss_noise = noise_loss(step.eps_pred, noise(everything), is_normal)
+        loss_noise = noise_loss(step.eps_pred, noise(everything), is_normal, normal_count)
         x_0_hat = step.x_0_hat
     logits = segmenter(x_0, x_0_hat)
     optim = config.optim
@@ -125,6 +98,33 @@ def training_step(
         "noise": loss_noise,
         "segmentation": segmentation_loss(logits, mask, optim.segmentation_loss, optim.positive_weight),
     }
+
+
+def backward(
+    accelerator: Accelerator,
+    micro_batches: list[dict[str, Tensor]],
+    unet: nn.Module,
+    segmenter: nn.Module,
+    scheduler: DDPMScheduler,
+    config: TrainConfig,
+) -> dict[str, float]:
+    """Gradients and losses of one step, as if all micro-batches of all processes were one batch."""
+    n = len(micro_batches)
+    normal = torch.stack([(batch["label"] == 0).sum() for batch in micro_batches]).sum().float()
+    # Gradients are averaged over micro-batches and processes: their mean number of normal samples divides
+    # each noise loss, so that the number of all divides the sum.
+    normal_count = accelerator.reduce(normal, "mean") / n
+    summed: dict[str, Tensor] = {}
+    for i, batch in enumerate(micro_batches):
+        with contextlib.ExitStack() as alone:
+            if i < n - 1:  # the processes meet once a step
+                for net in (unet, segmenter):
+                    alone.enter_context(accelerator.no_sync(net))
+            losses = training_step(batch, unet, segmenter, scheduler, config, normal_count)
+            accelerator.backward(sum(losses.values()) / n)
+        summed = {name: summed.get(name, 0) + value.detach() / n for name, value in losses.items()}
+    means = accelerator.reduce(torch.stack(list(summed.values())), "mean")
+    return dict(zip(summed, means.tolist(), strict=True))
 
 
 def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
@@ -141,163 +141,201 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     Raises:
         ValueError: data or settings that cannot work.
         FileNotFoundError: no such data.
-        TrainingError: the loss became NaN.
+        TrainingError: the loss became NaN or left for good.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the state is saved.
     """
     # 0. Everything that can be wrong is found before the first step.
-    catalog = scan(config.data.path)
-    sets = split([record.image for record in catalog.train], config)
+    catalog = find_pictures(config.data)
+    sets = split_each(catalog, config)
     check_pictures(sets["train"] + sets["validation"] + sets["calibration"])
-    accelerator = Accelerator(mixed_precision=config.optim.precision)
+    if config.optim.max_steps == 0 and config.optim.max_minutes == 0:
+        config = with_optim(config, max_steps=steps_of_epochs(config.optim, len(sets["train"])))
+    check_writable(output)
+    accelerator = start_accelerator(config)
+    portion = portions(config.optim, accelerator.num_processes)
     torch.manual_seed(config.optim.seed)
     unet, scheduler, segmenter = build_networks(config)
     build_pipeline(config, catalog.category, unet, scheduler, segmenter)  # sizes and settings fit together
-    if accelerator.is_main_process and not resume:
-        prepare_folder(output, config, sets)
-
-    # 1. Networks, their averages, the optimiser.
+    if config.optim.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
     for net in (unet, segmenter):
         net.to(accelerator.device, memory_format=torch.channels_last)
+    dataset = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed)
+    validation = Validation(sets["validation"], config)
+    if resume:
+        check_same_pictures(output, sets)
+    else:
+        networks = (unet, scheduler, segmenter)
+        rehearse(
+            training_step, config, accelerator, dataset, validation, networks, portion.micro_batch, output
+        )
+        if accelerator.is_main_process:
+            prepare_folder(output, config, sets)
+
+    # 1. Networks, their averages, the optimiser.
     ema_unet, ema_segmenter = (moving_average(net, config.optim.ema_decay) for net in (unet, segmenter))
     optimizer = torch.optim.AdamW(
-        [
-            {"params": unet.parameters(), "lr": config.optim.unet_lr, "base": config.optim.unet_lr},
-            {
-                "params": segmenter.parameters(),
-                "lr": config.optim.segmenter_lr,
-                "base": config.optim.segmenter_lr,
-            },
-        ],
+        [{"params": unet.parameters()}, {"params": segmenter.parameters()}],
         weight_decay=config.optim.weight_decay,
     )
+    watch = DivergenceWatch()
     parts = {
         "unet": unet,
         "segmenter": segmenter,
         "ema_unet": ema_unet,
         "ema_segmenter": ema_segmenter,
         "optimizer": optimizer,
+        "watch": watch,
     }
+    if accelerator.scaler is not None:
+        parts["scaler"] = accelerator.scaler
     step, best, seconds = 0, -math.inf, 0.0
     if resume:
-        last = checkpoints(output)[-1]
-        state = torch.load(last / "state.pt", map_location=accelerator.device, weights_only=True)
+        state = load_checkpoint(output, accelerator.device)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         step, best, seconds = state["step"], state["best"], state["seconds"]
+    segmenter = share_statistics(segmenter, accelerator)
+    if config.optim.compile:
+        for net in (unet, segmenter):
+            net.compile()
     unet, segmenter, optimizer = accelerator.prepare(unet, segmenter, optimizer)
+    weights = [*unet.parameters(), *segmenter.parameters()]
 
     # 2. Samples; where the stream starts depends on the step alone.
-    dataset = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed)
-    validation = Validation(sets["validation"], config)
     rank, world = accelerator.process_index, accelerator.num_processes
-    batch_size = config.optim.batch_size
-    stream = SampleStream(len(dataset), config.optim.seed, step * batch_size * world, rank, world)
+    stream = SampleStream(
+        len(dataset), config.optim.seed, step * config.optim.batch_size, rank=rank, world=world
+    )
     workers = config.data.num_workers
     loader = DataLoader(
         dataset,
-        batch_size,
+        portion.micro_batch,
         sampler=stream,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         worker_init_fn=ignore_interrupts,
+        pin_memory=accelerator.device.type == "cuda",
     )
 
-    def snapshot() -> dict[str, Any]:
-        plain = {name: accelerator.unwrap_model(part) for name, part in parts.items() if name != "optimizer"}
-        states = {name: part.state_dict() for name, part in plain.items()}
-        counts = {"step": step, "best": best, "seconds": seconds + time.perf_counter() - started}
-        return {**states, "optimizer": optimizer.state_dict(), **counts}
+    def save(at_most: int = config.log.keep_checkpoints) -> None:
+        if accelerator.is_main_process:
+            counts = {"step": step, "best": best, "seconds": seconds + time.perf_counter() - started}
+            states = {name: part.state_dict() for name, part in parts.items()}
+            save_checkpoint(output, step, {**states, **counts}, at_most)
 
     # 3. The loop.
-    running: dict[str, float] = {}
-    timed_from = time.perf_counter()
     max_steps = config.optim.max_steps or math.inf
-    bar = tqdm(total=None if max_steps == math.inf else max_steps, initial=step, unit="step", disable=None)
-    log = (output / "log.jsonl").open("a", encoding="utf-8")
-    started = time.perf_counter()
-    with log, bar, StopRequest() as stop:
-        for batch in loader:
-            if step >= max_steps:
-                break
-            batch = {k: v.to(accelerator.device) for k, v in batch.items()}
-            for group in optimizer.param_groups:
-                group["lr"] = group["base"] * learning_rate_factor(step, config)
-            losses = training_step(batch, unet, segmenter, scheduler, config)
-            total = losses["noise"] + losses["segmentation"]
-            if not torch.isfinite(total):
-                raise TrainingError(
-                    f"the loss became {total.item()} at step {step}; the last good state is "
-                    f"{checkpoints(output)[-1].name if checkpoints(output) else 'none'}. "
-                    "Lower optim.unet_lr and optim.segmenter_lr, or use optim.precision=no."
-                )
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(total)
-            accelerator.clip_grad_norm_(
-                [*unet.parameters(), *segmenter.parameters()], config.optim.gradient_norm_max
-            )
-            optimizer.step()
-            ema_unet.update_parameters(accelerator.unwrap_model(unet))
-            ema_segmenter.update_parameters(accelerator.unwrap_model(segmenter))
-            step += 1
+    journal = None
+    if accelerator.is_main_process:
+        journal = Journal(output, config.log, step, config.optim.max_steps, config.optim.batch_size)
+    device = accelerator.device
+    started = timed_from = time.perf_counter()
+    first_step = step
+    if not resume:
+        save()
+    micro_batches = iter(loader)
+    try:
+        with StopRequest() as stop:
+            while step < max_steps:
+                batches = [next(micro_batches) for _ in range(portion.count)]
+                batches = [{k: v.to(device, non_blocking=True) for k, v in b.items()} for b in batches]
+                rates = learning_rates(step, config.optim)
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate
+                optimizer.zero_grad(set_to_none=True)
+                losses = backward(accelerator, batches, unet, segmenter, scheduler, config)
+                norm = accelerator.clip_grad_norm_(weights, config.optim.gradient_norm_max or math.inf).item()
+                # In fp16 gradients overflow now and then: the scaler leaves that step out by itself.
+                watch.check(step, losses, norm if accelerator.scaler is None else 0.0)
+                optimizer.step()
+                if not accelerator.optimizer_step_was_skipped:
+                    ema_unet.update_parameters(parts["unet"])
+                    ema_segmenter.update_parameters(parts["segmenter"])
+                step += 1
 
-            # 4. Minutes become steps once; from then on only steps count.
-            if max_steps == math.inf and step == UNTIMED_STEPS:
-                timed_from = time.perf_counter()
-            if max_steps == math.inf and step == UNTIMED_STEPS + TIMED_STEPS:
-                pace = (time.perf_counter() - timed_from) / TIMED_STEPS
-                max_steps = max(step + 1, int(config.optim.max_minutes * 60 / pace))
-                optim = dataclasses.replace(config.optim, max_steps=max_steps)
-                config = dataclasses.replace(config, optim=optim)
-                (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
-                bar.total = max_steps
-                bar.write(f"{config.optim.max_minutes:g} minutes are {max_steps} steps of {pace:.2f} s")
+                # 4. Minutes become steps once; from then on only steps count.
+                if step - first_step == UNTIMED_STEPS:
+                    timed_from = time.perf_counter()
+                if step - first_step == UNTIMED_STEPS + TIMED_STEPS:
+                    pace = (time.perf_counter() - timed_from) / TIMED_STEPS
+                    if max_steps == math.inf:
+                        wanted = max(step + 1, int(config.optim.max_minutes * 60 / pace))
+                        max_steps = from_main(accelerator, wanted)
+                        config = with_optim(config, max_steps=max_steps)
+                        if journal:
+                            (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
+                    if journal:
+                        journal.announce(step, max_steps, pace)
 
-            # 5. Say how it goes; keep what must not be lost.
-            for name, value in losses.items():
-                running[name] = 0.98 * running.get(name, value.item()) + 0.02 * value.item()
-            bar.update()
-            images_per_second = batch_size * world * (bar.format_dict["rate"] or 0)
-            bar.set_postfix(
-                {**{k: f"{v:.4f}" for k, v in running.items()}, "images/s": f"{images_per_second:.1f}"}
-            )
-            every = max(1, int(min(max_steps, 10**9)) // config.log.validations)
-            if max_steps < math.inf and (step % every == 0 or step == max_steps):
-                pipeline = build_pipeline(
-                    config, catalog.category, ema_unet.module, scheduler, ema_segmenter.module
-                )
-                found = validation.run(pipeline)
-                if found["criterion"] > best:
-                    best = found["criterion"]
-                    save_pipeline(pipeline, output / "pipeline")
-                minutes = (seconds + time.perf_counter() - started) / 60
-                row = {"step": step, "minutes": round(minutes, 2), **running, **found}
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-                bar.write(json.dumps({k: round(v, 4) for k, v in row.items()}))
-            if step % config.log.checkpoint_steps == 0 or step == max_steps or stop.requested:
-                save_checkpoint(output, step, snapshot(), config.log.keep_checkpoints)
-            if stop.requested:
-                raise KeyboardInterrupt
+                # 5. Say how it goes; keep what must not be lost.
+                stopping = any_process(accelerator, stop.requested)
+                every = max(1, int(min(max_steps, 10**9)) // config.log.validations)
+                validates = max_steps < math.inf and (step % every == 0 or step == max_steps)
+                if journal:
+                    found = None
+                    figures = {**losses, "gradient_norm": norm, "unet_lr": rates[0], "segmenter_lr": rates[1]}
+                    journal.add(figures)
+                    if validates:
+                        pipeline = build_pipeline(
+                            config, catalog.category, ema_unet.module, scheduler, ema_segmenter.module
+                        )
+                        found = validation.run(pipeline)
+                        journal.show(step, lambda pipeline=pipeline: validation.panels(pipeline))
+                        if found["criterion"] > best:
+                            best = found["criterion"]
+                            save_pipeline(pipeline, output / "pipeline")
+                    if validates or step % config.log.loss_steps == 0:
+                        minutes = (seconds + time.perf_counter() - started) / 60
+                        journal.write(step, minutes, found)
+                if step % config.log.checkpoint_steps == 0 or step == max_steps or stopping:
+                    save()
+                if stopping:
+                    raise KeyboardInterrupt
+    except TrainingError as error:
+        if accelerator.is_main_process:
+            drop_checkpoints_after(output, watch.good_until)
+        raise TrainingError(f"{error}. {what_is_left(output)}") from error
+    finally:
+        if journal:
+            journal.close()
     seconds += time.perf_counter() - started
 
     # 6. The weights that validation chose: calibrate on pictures that chose nothing, then test once.
-    finish(
-        output,
-        catalog,
-        sets["calibration"],
-        extra={
-            "steps": step,
-            "train_minutes": seconds / 60,
-            "train_images_per_second": step * batch_size * world / max(seconds, 1e-9),
-            "train_config": dataclasses.asdict(config),
-        },
-    )
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        finish(
+            output,
+            catalog,
+            sets["calibration"],
+            device,
+            extra={
+                "steps": step,
+                "train_minutes": seconds / 60,
+                "train_images_per_second": step * config.optim.batch_size / max(seconds, 1e-9),
+                "processes": world,
+                "train_config": dataclasses.asdict(config),
+            },
+        )
     return output
 
 
-def finish(output: Path, catalog: Catalog, calibration: list[Path], extra: dict[str, Any]) -> None:
+def what_is_left(output: Path) -> str:
+    """After a run has stopped by itself: its last good checkpoint, its weights, and what to change."""
+    kept = checkpoints(output)
+    last = kept[-1].name if kept else "none, all were saved too late"
+    weights = ", its best weights so far `pipeline/`" if (output / "pipeline").is_dir() else ""
+    return (
+        f"The last good state in `{output}` is {last}{weights}. Start another run with lower optim.unet_lr "
+        "and optim.segmenter_lr, a lower optim.gradient_norm_max, or optim.precision=no"
+    )
+
+
+def finish(
+    output: Path, catalog: Catalog, calibration: list[Path], device: torch.device, extra: dict[str, Any]
+) -> None:
     """Calibrate the chosen weights, test them once, write figures and samples."""
-    pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline")
+    pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline").to(device)
     normal = pipeline(calibration)
     peaks = [anomaly_map.max() for anomaly_map in normal.anomaly_map]
     pipeline.configure(calibration=calibrate(normal.score, peaks=peaks))
@@ -312,58 +350,7 @@ def finish(output: Path, catalog: Catalog, calibration: list[Path], extra: dict[
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", required=True, help="good pictures: a folder of them, or MVTec-AD layout")
-    parser.add_argument("--preset", default="tiny", help=f"{', '.join(preset_names())}, or a TOML file")
-    parser.add_argument(
-        "--output", type=Path, help="run folder (default: $DIFFUSIONAD_RUNS/<name of the data>)"
-    )
-    parser.add_argument("--max-minutes", type=float, help="of training; turned into steps after 25 of them")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any other setting"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    args = parser.parse_args(arguments)
-    try:
-        config = load_config(args.preset, args.set)
-        given = {"max_minutes": args.max_minutes, "seed": args.seed}
-        optim = {k: v for k, v in given.items() if v is not None}
-        if optim.get("max_minutes", config.optim.max_minutes) > 0:
-            optim["max_steps"] = 0  # not known yet
-        config = from_dict(
-            {
-                **{f.name: dataclasses.asdict(getattr(config, f.name)) for f in dataclasses.fields(config)},
-                "data": {**dataclasses.asdict(config.data), "path": args.data},
-                "optim": {**dataclasses.asdict(config.optim), **optim},
-            }
-        )
-        runs = Path(os.environ.get("DIFFUSIONAD_RUNS", "runs"))
-        output = args.output or runs / Path(args.data).resolve().name
-        if args.resume:
-            config = resumable_config(output, config)
-        elif (output / "config.toml").exists():
-            raise ValueError(
-                f"`--output`: `{output}` holds a run already; add --resume, or choose another folder."
-            )
-        train(config, output, args.resume)
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2
-    except TrainingError as error:
-        print(f"{parser.prog}: stopped: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            f"\nStopped. Go on with: {parser.prog} --data {args.data} --output {output} --resume",
-            file=sys.stderr,
-        )
-        return 130
-    return 0
+    return run_training(train, __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,62 @@
+"""One process or many: what differs between them, so that the loop need not know.
+
+Every process takes every world-th sample of one common stream, and losses and gradients are averaged: a step
+over N processes is the step of one process with the same batch. Only the main process writes.
+"""
+
+import datetime
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from torch import nn
+
+from training.config import TrainConfig
+
+# The others wait while the main process validates, tests and writes.
+PATIENCE = datetime.timedelta(hours=12)
+
+
+def start_accelerator(config: TrainConfig) -> Accelerator:
+    """The processes of this run, as `accelerate launch` or a plain start made them.
+
+    Raises:
+        ValueError: a precision that this device does not have, or batch statistics that cannot be shared.
+    """
+    accelerator = Accelerator(
+        mixed_precision=config.optim.precision,
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=PATIENCE),
+            # Statistics of batch normalisation are the same everywhere (SyncBatchNorm): nothing to send.
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+        ],
+    )
+    shared = accelerator.num_processes > 1 and accelerator.device.type != "cuda"
+    if shared and config.model.segmenter_norm == "batch":
+        raise ValueError(
+            f"`model.segmenter_norm` is 'batch', whose statistics {accelerator.num_processes} processes can "
+            f"share on CUDA only, and this is {accelerator.device.type}; use 'group', or one process."
+        )
+    return accelerator
+
+
+def share_statistics(segmenter: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """Batch normalisation over the samples of all processes, as if they were one batch."""
+    if accelerator.num_processes == 1:
+        return segmenter
+    return nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)
+
+
+def any_process(accelerator: Accelerator, flag: bool) -> bool:
+    """Whether `flag` is set anywhere; all processes learn the same."""
+    if accelerator.num_processes == 1:
+        return flag
+    return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum") > 0)
+
+
+def from_main(accelerator: Accelerator, number: int) -> int:
+    """The main process's number, everywhere."""
+    if accelerator.num_processes == 1:
+        return number
+    mine = number if accelerator.is_main_process else 0
+    return int(accelerator.reduce(torch.tensor(mine, device=accelerator.device), "sum"))

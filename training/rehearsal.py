@@ -1,0 +1,56 @@
+"""One batch through everything before the first step: what must fail fails in the first minute."""
+
+import copy
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import DDPMScheduler
+from torch import Tensor, nn
+from torch.utils.data import default_collate
+
+from diffusionad import DiffusionADPipeline
+from training.config import TrainConfig
+from training.networks import build_pipeline
+from training.run_folder import save_pipeline
+from training.sampling import SyntheticAnomalies
+from training.validation import Validation
+
+
+def rehearse(
+    training_step: Callable[..., dict[str, Tensor]],
+    config: TrainConfig,
+    accelerator: Accelerator,
+    samples: SyntheticAnomalies,
+    validation: Validation,
+    networks: tuple[nn.Module, DDPMScheduler, nn.Module],
+    micro_batch: int,
+    folder: Path,
+) -> None:
+    """Losses and gradients of one micro-batch, a pipeline saved, loaded and run; on copies, nothing remains.
+
+    Raises:
+        ValueError: it does not fit into memory; the message says what to change.
+    """
+    unet, scheduler, segmenter = (copy.deepcopy(network) for network in networks)
+    batch = default_collate([samples[0, i % len(samples)] for i in range(micro_batch)])
+    batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+    try:
+        with accelerator.autocast():
+            losses = training_step(batch, unet, segmenter, scheduler, config)
+        sum(losses.values()).backward()
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"{micro_batch} samples of {config.data.image_size} pixels do not fit into the memory of "
+            f"{accelerator.device}; lower `optim.micro_batch_size` (the batch stays "
+            f"{config.optim.batch_size}), set `optim.gradient_checkpointing` to true, or raise "
+            "`model.patch_size`."
+        ) from error
+    if accelerator.is_main_process:
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            saved = Path(temporary) / "pipeline"
+            save_pipeline(build_pipeline(config, "rehearsal", unet, scheduler, segmenter), saved)
+            pipeline = DiffusionADPipeline.from_pretrained(saved).to(accelerator.device)
+            validation.panels(pipeline, count=1)
