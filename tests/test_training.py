@@ -5,14 +5,12 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from small_runs import SMALL, command, run, write_squares
 
 from diffusionad import DiffusionADPipeline
 from training import train as training
@@ -22,57 +20,10 @@ from training.run_folder import checkpoints
 from training.sampling import SampleStream, SyntheticAnomalies
 from training.schedule import learning_rates
 
-SMALL = [
-    "data.image_size=32",
-    "data.num_workers=0",
-    "model.patch_size=2",
-    "model.unet_channels=[16, 32]",
-    "model.unet_attention_sizes=[]",
-    "model.segmenter_channels=[8, 16]",
-    "model.segmenter_stem_patch=1",
-    "optim.batch_size=4",
-    "optim.max_minutes=0",
-    "optim.max_steps=8",
-    "optim.precision=no",
-    "log.checkpoint_steps=4",
-    "log.validations=2",
-    "log.samples=2",
-]
-
 
 @pytest.fixture(scope="module")
 def good_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MVTec-AD layout: 16 noisy grey squares, and tests with a white corner."""
-    root = tmp_path_factory.mktemp("data") / "squares"
-    rng = np.random.default_rng(0)
-
-    def write(path: Path, corner: bool = False) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(90, 130, (40, 48, 3), dtype=np.uint8)
-        if corner:
-            pixels[:12, :12] = 255
-        Image.fromarray(pixels).save(path)
-
-    for i in range(16):
-        write(root / "train/good" / f"{i:03d}.png")
-    for i in range(4):
-        write(root / "test/good" / f"{i:03d}.png")
-        write(root / "test/corner" / f"{i:03d}.png", corner=True)
-        mask = np.zeros((40, 48), np.uint8)
-        mask[:12, :12] = 255
-        (root / "ground_truth/corner").mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask).save(root / "ground_truth/corner" / f"{i:03d}_mask.png")
-    return root
-
-
-def command(data: Path, output: Path, *more: str, settings: list[str] = SMALL) -> list[str]:
-    sets = [part for setting in settings for part in ("--set", setting)]
-    start = [sys.executable, "-m", "training.train", "--data", str(data), "--output", str(output)]
-    return [*start, "--preset", "tiny", *sets, *more]
-
-
-def run(arguments: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=240)
+    return write_squares(tmp_path_factory.mktemp("data") / "squares")
 
 
 @pytest.fixture(scope="module")

@@ -71,9 +71,9 @@ def run_all(train: Train, config: TrainConfig, args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def add_settings(parser: argparse.ArgumentParser, preset: str = "tiny") -> None:
     """Arguments that decide the config of a run."""
-    parser.add_argument("--preset", default="tiny", help=f"{', '.join(preset_names())}, or a TOML file")
+    parser.add_argument("--preset", default=preset, help=f"{', '.join(preset_names())}, or a TOML file")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--max-minutes", type=float, help="of training; turned into steps once, after 20 timed ones"

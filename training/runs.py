@@ -31,16 +31,18 @@ def run_each(
     categories: Iterable[str],
     output: Path,
     after: Callable[[Path], None] = lambda run: None,
+    configure: Callable[[TrainConfig, str], TrainConfig] = for_category,
     say: Callable[[str], None] = print,
 ) -> dict[str, str]:
     """A run a category, in `output`/<category>; what is finished is skipped, what was interrupted goes on.
 
     Args:
         train: `training.train.train`.
-        config: settings of all runs.
+        config: what the settings of all runs have in common.
         categories: `data.category` of each.
         output: folder of the run folders.
         after: called with the folder of every run that this call has finished.
+        configure: the settings of one category.
         say: where sentences on the way go.
 
     Returns:
@@ -51,7 +53,7 @@ def run_each(
         KeyboardInterrupt: stopped; the same call goes on.
     """
     runs = {category: output / category for category in categories}
-    configs = {category: for_category(config, category) for category in runs}
+    configs = {category: configure(config, category) for category in runs}
     for category, run in runs.items():
         if checkpoints(run) or is_finished(run):
             configs[category] = same_config(run, configs[category])
