@@ -23,12 +23,13 @@ CLASSES = tuple(f"Class{i}" for i in range(1, 11))
 # fmt: off
 DATASETS = {
     "mvtec": (
-        "carpet", "grid", "leather", "tile", "wood", "bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill",
-        "screw", "toothbrush", "transistor", "zipper",
+        "carpet", "grid", "leather", "tile", "wood",
+        "bottle", "cable", "capsule", "hazelnut", "metal_nut",
+        "pill", "screw", "toothbrush", "transistor", "zipper",
     ),
     "visa": (
-        "candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1", "macaroni2", "pcb1", "pcb2", "pcb3",
-        "pcb4", "pipe_fryum",
+        "candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1", "macaroni2",
+        "pcb1", "pcb2", "pcb3", "pcb4", "pipe_fryum",
     ),
     "dagm": CLASSES,
     "mpdd": ("bracket_black", "bracket_brown", "bracket_white", "connector", "metal_plate", "tubes"),

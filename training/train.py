@@ -341,6 +341,10 @@ def finish(
     pipeline.configure(calibration=calibrate(normal.score, peaks=peaks))
     save_pipeline(pipeline, output / "pipeline")
     metrics, rows = evaluate(pipeline, catalog.test)
+    names = sorted({record.category for record in catalog.test})
+    if len(names) > 1:
+        of_each = {name: [r for r in catalog.test if r.category == name] for name in names}
+        metrics["per_category"] = {name: evaluate(pipeline, of_each[name], name)[0] for name in names}
     metrics |= extra | provenance(pipeline, output / "pipeline")
     write_results(output, metrics, rows)
     write_samples(pipeline, catalog.test, output / "samples", extra["train_config"]["log"]["samples"])
