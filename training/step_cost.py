@@ -1,10 +1,10 @@
-"""What an optimiser step of a preset takes on this machine: seconds and memory, measured on the real networks.
+"""What an optimiser step of a preset takes on this machine: seconds and memory, on the real networks.
 
     python -m training.step_cost --preset paper --micro-batch 1 --micro-batches 1 --steps 3 \\
         --output benchmarks/paper_step_cpu.json
 
-The samples are noise, since speed and memory do not depend on what is in a picture. A step of the preset's batch
-takes batch_size / micro_batch micro-batches; their number changes the time of a step, not its memory.
+The samples are noise, since speed and memory do not depend on what is in a picture. A step of the preset's
+batch takes batch_size / micro_batch micro-batches; their number changes the time of a step, not its memory.
 """
 
 import argparse
@@ -60,10 +60,7 @@ def measure(config: TrainConfig, steps: int, micro_batches: int) -> dict[str, An
             average.update_parameters(net)
         seconds.append(time.perf_counter() - started)
         losses.append(found)
-        print(
-            f"step of {micro_batches} x {config.optim.micro_batch_size}: {seconds[-1]:.1f} s, {found}",
-            flush=True,
-        )
+        print(f"step {len(seconds)}: {seconds[-1]:.1f} s, {found}", flush=True)
     return {
         "seconds_per_step": seconds,
         "seconds_per_sample": min(seconds) / micro_batches / config.optim.micro_batch_size,
