@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from training import train as training
 from training.config import load_config
 from training.curves import read_log
-from training.distributed import start_accelerator
+from training.distributed import check_statistics
 from training.networks import build_networks
 from training.sampling import SyntheticAnomalies
 
@@ -77,7 +77,10 @@ def test_micro_batches_have_the_gradients_of_the_whole_batch(good_folder: Path, 
         assert torch.allclose(whole, divided, rtol=1e-4, atol=1e-6)
 
 
-def test_batch_statistics_that_cannot_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Accelerator, "num_processes", 2)
+def test_batch_statistics_that_cannot_be_shared_are_refused() -> None:
+    config = load_config("tiny")
+    assert config.model.segmenter_norm == "batch"
     with pytest.raises(ValueError, match=r"`model.segmenter_norm` is 'batch'.*use 'group', or one process"):
-        start_accelerator(load_config("tiny", ["optim.precision=no"]))
+        check_statistics(config, 2, "cpu")
+    check_statistics(config, 2, "cuda")
+    check_statistics(config, 1, "cpu")

@@ -87,6 +87,7 @@ def test_the_push_is_a_process_and_its_failure_harms_nothing(
 ) -> None:
     hub = tmp_path / "clone/hub"
     hub.mkdir(parents=True)
+    (hub / "__init__.py").touch()
     (hub / "push_model.py").write_text("import sys; print(sys.argv[1:]); sys.exit('secret' in sys.argv[3])")
     monkeypatch.setattr(runs, "CLONE", tmp_path / "clone")
     assert push_to_hub(tmp_path / "run", "org/name", private=True)

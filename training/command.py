@@ -14,7 +14,8 @@ from training.divergence import TrainingError
 from training.run_folder import check_unused, resumable_config
 from training.runs import Train, folder_name, for_category, push_to_hub, run_each
 
-WRITES = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` starts, one speaks
+RANK = os.environ.get("RANK", "0")  # among the processes that `accelerate launch` starts
+WRITES = RANK == "0"
 
 
 def run_training(train: Train, description: str | None, arguments: list[str] | None) -> int:
@@ -140,6 +141,5 @@ def say(sentence: str) -> None:
 
 
 def complain(sentence: str) -> None:
-    """Likewise, of what went wrong."""
-    if WRITES:
-        print(sentence, file=sys.stderr, flush=True)
+    """What went wrong; every process says it, since the one that fails may fail alone."""
+    print(sentence if WRITES else f"[process {RANK}] {sentence}", file=sys.stderr, flush=True)

@@ -5,10 +5,11 @@ over N processes is the step of one process with the same batch. Only the main p
 """
 
 import datetime
+import os
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from training.config import TrainConfig
@@ -25,19 +26,26 @@ def start_accelerator(config: TrainConfig) -> Accelerator:
     """
     accelerator = Accelerator(
         mixed_precision=config.optim.precision,
-        kwargs_handlers=[
-            InitProcessGroupKwargs(timeout=PATIENCE),
-            # Statistics of batch normalisation are the same everywhere (SyncBatchNorm): nothing to send.
-            DistributedDataParallelKwargs(broadcast_buffers=False),
-        ],
+        # Only when told so does accelerate let processes on CPUs find each other.
+        cpu=not torch.accelerator.is_available(),
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
-    shared = accelerator.num_processes > 1 and accelerator.device.type != "cuda"
-    if shared and config.model.segmenter_norm == "batch":
-        raise ValueError(
-            f"`model.segmenter_norm` is 'batch', whose statistics {accelerator.num_processes} processes can "
-            f"share on CUDA only, and this is {accelerator.device.type}; use 'group', or one process."
-        )
+    assert accelerator.num_processes == int(os.environ.get("WORLD_SIZE", 1)), "the processes are strangers"
+    check_statistics(config, accelerator.num_processes, accelerator.device.type)
     return accelerator
+
+
+def check_statistics(config: TrainConfig, processes: int, device: str) -> None:
+    """Batch normalisation over several processes exists on CUDA only.
+
+    Raises:
+        ValueError: it is asked for elsewhere.
+    """
+    if processes > 1 and device != "cuda" and config.model.segmenter_norm == "batch":
+        raise ValueError(
+            f"`model.segmenter_norm` is 'batch', whose statistics {processes} processes can share on CUDA only, "
+            f"and this is {device}; use 'group', or one process."
+        )
 
 
 def share_statistics(segmenter: nn.Module, accelerator: Accelerator) -> nn.Module:
