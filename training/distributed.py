@@ -43,7 +43,7 @@ def check_statistics(config: TrainConfig, processes: int, device: str) -> None:
     """
     if processes > 1 and device != "cuda" and config.model.segmenter_norm == "batch":
         raise ValueError(
-            f"`model.segmenter_norm` is 'batch', whose statistics {processes} processes can share on CUDA only, "
+            f"`model.segmenter_norm` is 'batch', whose statistics {processes} processes share on CUDA only, "
             f"and this is {device}; use 'group', or one process."
         )
 
