@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.config import from_dict, load_config, preset_names, to_toml
+from training.config import from_dict, load_config, preset_names, to_toml, with_optim
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -26,6 +26,27 @@ def test_a_value_of_the_wrong_type_is_named() -> None:
         load_config("tiny", ["optim.batch_size=many"])
     with pytest.raises(ValueError, match=r"write section.key=value"):
         load_config("tiny", ["batch_size"])
+
+
+def test_a_preset_may_extend_another(tmp_path) -> None:
+    paper, steady = load_config("paper"), load_config("paper_steady")
+    assert (paper.optim.segmenter_cosine_steps, steady.optim.segmenter_cosine_steps) == (10, 0)
+    assert with_optim(steady, segmenter_cosine_steps=10) == paper
+    (tmp_path / "mine.toml").write_text('extends = "nobody"')
+    with pytest.raises(ValueError, match=r"`extends` in .*mine.toml` is 'nobody'; use .*paper"):
+        load_config(str(tmp_path / "mine.toml"))
+
+
+def test_the_paper_preset_is_the_published_recipe() -> None:
+    config = load_config("paper")
+    assert config.model.unet_channels == (128, 128, 256, 256, 512, 512)
+    assert config.model.patch_size == 1 and config.model.prediction_type == "epsilon"
+    assert config.diffusion.train_t_fine == (0, 300) and config.diffusion.train_t_coarse == (300, 1000)
+    assert (config.optim.batch_size, config.optim.max_epochs) == (16, 3000)
+    assert (config.optim.unet_lr, config.optim.segmenter_lr) == (1e-4, 1e-5)
+    assert config.optim.weight_decay == config.optim.gradient_norm_max == 0
+    assert config.optim.segmentation_loss == "paper" and not config.optim.detach_reconstruction
+    assert config.synthesis.families == ("perlin",)
 
 
 def test_an_override_wins_over_the_preset() -> None:

@@ -18,6 +18,14 @@ def test_noise_loss_sums_the_means_of_both_scales_over_normal_samples_only() -> 
     assert first.item() == pytest.approx(1 + 9)
 
 
+def test_noise_losses_of_parts_divided_by_the_whole_add_up() -> None:
+    eps_pred, eps = torch.randn(8, 3, 4, 4), torch.randn(8, 3, 4, 4)  # four samples, the fine scale first
+    is_normal = torch.tensor([True, False, True, True])
+    whole = noise_loss(eps_pred, eps, is_normal)
+    parts = [noise_loss(eps_pred[i::4], eps[i::4], is_normal[i : i + 1], torch.tensor(3.0)) for i in range(4)]
+    assert torch.allclose(sum(parts), whole)
+
+
 def test_noise_loss_of_a_batch_without_normal_samples_is_zero_and_has_gradients() -> None:
     eps_pred = torch.randn(2, 3, 4, 4, requires_grad=True)
     loss = noise_loss(eps_pred, torch.randn(2, 3, 4, 4), torch.tensor([False]))

@@ -216,7 +216,7 @@ def test_broken_pictures_are_listed_before_training_starts(good_folder: Path, tm
         (folder / path.name).write_bytes(data[: len(data) // 2] if i in (3, 5) else data)
     assert training.main(["--data", str(folder), "--output", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
-    assert "2 of 16" in error and "003.png" in error and "005.png" in error
+    assert "2 faults" in error and "003.png" in error and "005.png" in error
     assert not (tmp_path / "run").exists()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from training.catalog import Catalog, categories, scan
 from training.config import DataConfig, TrainConfig
+from training.data_check import check
 from training.run_folder import split
 
 ALL = "all"
@@ -39,6 +40,19 @@ def find_pictures(data: DataConfig) -> Catalog:
     train = [dataclasses.replace(r, category=catalog.category) for catalog in found for r in catalog.train]
     notes = tuple(f"{catalog.category}: {note}" for catalog in found for note in catalog.notes)
     return Catalog(",".join(names), train, test, found[0].layout, notes)
+
+
+def check_each(catalog: Catalog) -> list[str]:
+    """What should be known about the pictures of a run before time is spent on them.
+
+    Raises:
+        ValueError: pictures that cannot be used, all of a category in one message.
+    """
+    known = list(catalog.notes)
+    records = [*catalog.train, *catalog.test]
+    for category in dict.fromkeys(record.category for record in records):
+        known += check([record for record in records if record.category == category])
+    return known
 
 
 def split_each(catalog: Catalog, config: TrainConfig) -> dict[str, list[Path]]:

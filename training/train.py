@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 
 from diffusionad import DiffusionADPipeline, calibrate, norm_guided_one_step
 from training.catalog import Catalog
-from training.categories import find_pictures, split_each
-from training.command import run_training
+from training.categories import check_each, find_pictures, split_each
+from training.command import run_training, say
 from training.config import TrainConfig, to_toml, with_optim
 from training.distributed import any_process, from_main, share_statistics, start_accelerator
 from training.divergence import DivergenceWatch, TrainingError
@@ -146,8 +146,10 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     """
     # 0. Everything that can be wrong is found before the first step.
     catalog = find_pictures(config.data)
+    for sentence in check_each(catalog):
+        say(f"note: {sentence}")
     sets = split_each(catalog, config)
-    check_pictures(sets["train"] + sets["validation"] + sets["calibration"])
+    check_pictures(sets["calibration"])  # which may lie elsewhere
     if config.optim.max_steps == 0 and config.optim.max_minutes == 0:
         config = with_optim(config, max_steps=steps_of_epochs(config.optim, len(sets["train"])))
     check_writable(output)
