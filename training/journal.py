@@ -68,7 +68,8 @@ class Journal:
     def show(self, step: int, panels: Callable[[], np.ndarray]) -> None:
         """Panels for TensorBoard, made only then: [N,S,3S,3] in [0, 1], as `Validation.panels` makes them."""
         if self.board:
-            self.board.add_images("picture, reconstruction, map", panels(), step, dataformats="NHWC")
+            rows = np.concatenate(panels())  # [N,S,3S,3] -> [NS,3S,3]
+            self.board.add_image("picture, reconstruction, map", rows, step, dataformats="HWC")
 
     def announce(self, step: int, max_steps: int, seconds_per_step: float) -> None:
         """How long it will take, once that can be told."""

@@ -152,12 +152,12 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     check_pictures(sets["calibration"])  # which may lie elsewhere
     if config.optim.max_steps == 0 and config.optim.max_minutes == 0:
         config = with_optim(config, max_steps=steps_of_epochs(config.optim, len(sets["train"])))
-    check_writable(output)
-    accelerator = start_accelerator(config)
-    portion = portions(config.optim, accelerator.num_processes)
     torch.manual_seed(config.optim.seed)
     unet, scheduler, segmenter = build_networks(config)
     build_pipeline(config, catalog.category, unet, scheduler, segmenter)  # sizes and settings fit together
+    check_writable(output)
+    accelerator = start_accelerator(config)
+    portion = portions(config.optim, accelerator.num_processes)
     if config.optim.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     for net in (unet, segmenter):
