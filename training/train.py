@@ -220,11 +220,11 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
         pin_memory=accelerator.device.type == "cuda",
     )
 
-    def save(at_most: int = config.log.keep_checkpoints) -> None:
+    def save() -> None:
         if accelerator.is_main_process:
             counts = {"step": step, "best": best, "seconds": seconds + time.perf_counter() - started}
             states = {name: part.state_dict() for name, part in parts.items()}
-            save_checkpoint(output, step, {**states, **counts}, at_most)
+            save_checkpoint(output, step, {**states, **counts}, config.log.keep_checkpoints)
 
     # 3. The loop.
     max_steps = config.optim.max_steps or math.inf
