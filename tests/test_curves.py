@@ -1,13 +1,15 @@
 """The log of a run and its picture."""
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from training.config import LogConfig
 from training.curves import read_log, write_curves
-from training.journal import Journal
+from training.journal import Journal, check_available
 
 FOUND = {"criterion": 0.5, "synthetic_image_ap": 0.6, "synthetic_pixel_ap": 0.4}
 
@@ -47,3 +49,11 @@ def test_a_resumed_journal_drops_rows_of_steps_that_will_come_again(tmp_path: Pa
 def test_curves_of_a_run_without_validation_are_drawn_too(tmp_path: Path) -> None:
     write_curves([{"step": 1, "noise": 1.0, "segmentation": 0.5}], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+def test_tensorboard_that_is_not_installed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_available(LogConfig(tensorboard=True))
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    check_available(LogConfig(tensorboard=False))
+    with pytest.raises(ValueError, match=r"`log.tensorboard` is true.*pip install tensorboard"):
+        check_available(LogConfig(tensorboard=True))

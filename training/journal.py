@@ -1,5 +1,6 @@
 """What a run says and writes while it goes: the bar, log.jsonl, curves.png and, if asked for, TensorBoard."""
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,6 @@ class Journal:
         step: where the run goes on; rows of later steps, which an interrupted run has left, are dropped.
         max_steps: 0 while they are not known.
         samples: of one step, for the rate on screen.
-
-    Raises:
-        ValueError: TensorBoard is asked for and not installed.
     """
 
     def __init__(self, output: Path, config: LogConfig, step: int, max_steps: int, samples: int):
@@ -91,12 +89,20 @@ class Journal:
             self.board.close()
 
 
-def _tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
+def check_available(config: LogConfig) -> None:
+    """Before anything is written.
+
+    Raises:
+        ValueError: TensorBoard is asked for and not installed.
+    """
+    if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ValueError(
             "`log.tensorboard` is true, but TensorBoard is not installed; pip install tensorboard, or set it "
             "to false."
-        ) from error
+        )
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # an extra
+
     return SummaryWriter(folder, purge_step=step + 1)

@@ -31,7 +31,7 @@ from training.divergence import DivergenceWatch, TrainingError
 from training.evaluation import evaluate, headline, write_results
 from training.figures import write_samples
 from training.interrupts import StopRequest, ignore_interrupts
-from training.journal import Journal
+from training.journal import Journal, check_available
 from training.losses import noise_loss, segmentation_loss
 from training.networks import build_networks, build_pipeline, moving_average
 from training.provenance import provenance
@@ -155,6 +155,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     torch.manual_seed(config.optim.seed)
     unet, scheduler, segmenter = build_networks(config)
     build_pipeline(config, catalog.category, unet, scheduler, segmenter)  # sizes and settings fit together
+    check_available(config.log)
     check_writable(output)
     accelerator = start_accelerator(config)
     portion = portions(config.optim, accelerator.num_processes)
