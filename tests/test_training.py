@@ -349,14 +349,3 @@ def test_checkpointed_gradients_are_the_same_gradients(good_folder: Path) -> Non
         gradients.append([p.grad.clone() for p in unet.parameters()])
         unet.enable_gradient_checkpointing()
     assert equal(*gradients)
-
-
-@pytest.mark.slow
-def test_compiled_networks_learn_the_same(good_folder: Path, tmp_path: Path) -> None:
-    losses = []
-    for name, compiles in (("plain", "false"), ("compiled", "true")):
-        settings = [*SMALL, "log.loss_steps=1", f"optim.compile={compiles}"]
-        done = run(command(good_folder, tmp_path / name, "--max-steps", "3", settings=settings))
-        assert done.returncode == 0, done.stderr
-        losses.append([row["noise"] for row in read_log(tmp_path / name / "log.jsonl")])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
