@@ -26,11 +26,11 @@ _GLYPHS = {
     ".": ["25 26"],
     "A": ["06 20 46", "14 34"],
 }
-_ABOVE, _BELOW = "DIFFUSIONAD", "2303.08730"
-_HEIGHT_ABOVE, _HEIGHT_BELOW = 0.062, 0.046
-_LINE_WIDTH = 0.0085
+_ABOVE, _BELOW = "DIFFAD", "8730"
+_HEIGHT_ABOVE, _HEIGHT_BELOW = 0.086, 0.076
+_LINE_WIDTH = 0.014
 # The mark's band: radius of the middle of the letters, half its height and half its length, part units.
-RADIUS, _HALF_HEIGHT, _HALF_LENGTH, _TABLE_STEP = 0.275, 0.045, 0.34, 0.001
+RADIUS, _HALF_HEIGHT, _HALF_LENGTH, _TABLE_STEP = 0.275, 0.058, 0.34, 0.001
 
 
 def _letters(text: str, height: float) -> list[np.ndarray]:

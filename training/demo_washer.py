@@ -72,7 +72,7 @@ def draw(
 def _good_part(canvas: Canvas, rng: np.random.Generator) -> Layers:
     scale = rng.uniform(0.96, 1.04)
     shift = rng.uniform(-0.04, 0.04, 2)
-    turn = np.deg2rad(rng.uniform(-20, 20))
+    turn = np.deg2rad(rng.uniform(-12, 12))
     lamp = np.deg2rad(rng.uniform(-140, -110))
     light = np.array([np.cos(lamp), np.sin(lamp)])
     x, y = (canvas.x - shift[0]) / scale, (canvas.y - shift[1]) / scale
