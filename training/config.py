@@ -90,6 +90,15 @@ class OptimConfig:
     # True: the segmentation loss does not reach the UNet, and anomalous pictures go through it without
     # gradients.
     detach_reconstruction: bool = False
+    # Above 0: two phases in place of joint training. For so large a share of the minutes (of the steps, where
+    # those are given) the UNet learns alone, from normal samples; then it is frozen, and the segmenter learns
+    # from crops of its reconstructions.
+    unet_share: float = 0.0
+    unet_steps: int = 0  # of the first phase; 0: not known yet, unet_share sets it
+    segmenter_batch_size: int = 8  # crops of a process a step, in the second phase
+    segmenter_crop: int = 128  # side in pixels; 0: the whole picture
+    bank_size: int = 512  # reconstructions that crops are drawn from: 0.3 GB at 256 pixels
+    bank_steps: int = 2  # steps after which a new one takes the oldest one's place
 
 
 @dataclass(frozen=True)

@@ -93,16 +93,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, type=Path, help="folder of the rendered data set")
     for name in CATEGORIES:
         parser.add_argument(f"--{name}", type=Path, metavar="RUN", help=f"run to embed as {name}")
-    parser.add_argument("--t-fine", type=int, default=200)
-    parser.add_argument("--t-coarse", type=int, default=400)
-    parser.add_argument("--guidance-weight", type=float, default=1.0)
+    parser.add_argument("--t-fine", type=int, help="default, as of the next two: as trained")
+    parser.add_argument("--t-coarse", type=int)
+    parser.add_argument("--guidance-weight", type=float)
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
     args = parser.parse_args(arguments)
     for name in CATEGORIES:
         run = getattr(args, name)
         if run is not None:
-            settings = {k: getattr(args, k) for k in ("t_fine", "t_coarse", "guidance_weight")}
-            embed(run, name, settings)
+            names = ("t_fine", "t_coarse", "guidance_weight")
+            embed(run, name, {k: getattr(args, k) for k in names if getattr(args, k) is not None})
         if not (ASSETS / name / "model_index.json").is_file():
             continue
         data = write_category(args.data, name, SEED, workers=args.workers)

@@ -54,6 +54,11 @@ class DivergenceWatch:
         self.best = min(self.best, mean)
         self.good_until = step
 
+    def start_over(self) -> None:
+        """Another loss is watched from now on."""
+        self.first = self.best = math.inf
+        self.total, self.count = 0.0, 0
+
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers."""
         return dict(vars(self))

@@ -40,7 +40,7 @@ class Journal:
     def add(self, figures: dict[str, float]) -> None:
         """Figures of one step: onto the bar, and into the next row as means."""
         self.pending.append(figures)
-        for name in ("noise", "segmentation"):
+        for name in {"noise", "segmentation"} & set(figures):
             self.smooth[name] = 0.98 * self.smooth.get(name, figures[name]) + 0.02 * figures[name]
         self.bar.update()
         rate = self.samples * (self.bar.format_dict["rate"] or 0)
@@ -49,8 +49,8 @@ class Journal:
 
     def write(self, step: int, minutes: float, found: dict[str, float] | None = None) -> None:
         """A row: the mean of every figure since the last one, and what validation found."""
-        names = self.pending[0] if self.pending else {}
-        means = {name: float(np.mean([figures[name] for figures in self.pending])) for name in names}
+        names = sorted({name for figures in self.pending for name in figures})
+        means = {name: float(np.mean([f[name] for f in self.pending if name in f])) for name in names}
         self.pending = []
         row = {"step": step, "minutes": round(minutes, 2), **means, **(found or {})}
         self.rows.append(row)

@@ -213,7 +213,7 @@ def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
     for section, values in dataclasses.asdict(wanted).items():
         for key, value in values.items():
             old = getattr(getattr(stored, section), key)
-            resolved_there = (section, key) == ("optim", "max_steps") and value == 0
+            resolved_there = section == "optim" and key in ("max_steps", "unet_steps") and value == 0
             if value != old and not resolved_there:
                 differences.append(f"{section}.{key} was {old!r}, now {value!r}")
     if differences:

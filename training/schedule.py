@@ -45,11 +45,17 @@ def portions(optim: OptimConfig, processes: int) -> Portions:
 def learning_rates(step: int, optim: OptimConfig) -> tuple[float, float]:
     """Learning rates of UNet and segmenter at a step.
 
-    Linear warm-up, then a cosine down to `final_lr_fraction` at `max_steps` (0: not known yet). On top of it
-    the segmenter may follow a cosine down to 0 and up again, `segmenter_cosine_steps` each way.
+    Linear warm-up, then a cosine down to `final_lr_fraction` at `max_steps` (0: not known yet); of two
+    phases, each has its own. On top of it the segmenter may follow a cosine down to 0 and up again,
+    `segmenter_cosine_steps` each way.
     """
+    steps = optim.max_steps
+    if optim.unet_share > 0:
+        first = not optim.unet_steps or step < optim.unet_steps
+        steps = optim.unet_steps if first else max(0, optim.max_steps - optim.unet_steps)
+        step -= 0 if first else optim.unet_steps
     warmup = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
-    progress = min(1.0, step / optim.max_steps) if optim.max_steps else 0.0
+    progress = min(1.0, step / steps) if steps else 0.0
     last = optim.final_lr_fraction
     factor = warmup * (last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2)
     wave = 1.0

@@ -12,6 +12,7 @@ import dataclasses
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from diffusionad import DiffusionADPipeline, calibrate, norm_guided_one_step
+from training.bank import ReconstructionBank
 from training.catalog import Catalog
 from training.categories import check_each, find_pictures, split_each
 from training.command import run_training, say
@@ -100,6 +102,36 @@ def training_step(
     }
 
 
+def unet_step(
+    batch: dict[str, Tensor],
+    unet: nn.Module,
+    segmenter: nn.Module,
+    scheduler: DDPMScheduler,
+    config: TrainConfig,
+    normal_count: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """First phase of two: the noise loss of normal samples alone."""
+    parts = (batch[k] for k in ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse"))
+    step = norm_guided_one_step(unet, scheduler, *parts, config.diffusion.guidance_weight)
+    noise = torch.cat([batch["noise_fine"], batch["noise_coarse"]])
+    return {"noise": noise_loss(step.eps_pred, noise, batch["label"] == 0, normal_count)}
+
+
+def segmenter_step(
+    batch: dict[str, Tensor],
+    unet: nn.Module,
+    segmenter: nn.Module,
+    scheduler: DDPMScheduler,
+    config: TrainConfig,
+    normal_count: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Second phase of two: the segmentation loss on crops whose reconstructions are in the bank."""
+    logits = segmenter(batch["x_0"], batch["x_0_hat"])
+    optim = config.optim
+    loss = segmentation_loss(logits, batch["mask"], optim.segmentation_loss, optim.positive_weight)
+    return {"segmentation": loss}
+
+
 def backward(
     accelerator: Accelerator,
     micro_batches: list[dict[str, Tensor]],
@@ -107,6 +139,7 @@ def backward(
     segmenter: nn.Module,
     scheduler: DDPMScheduler,
     config: TrainConfig,
+    losses_of: Callable[..., dict[str, Tensor]] = training_step,
 ) -> dict[str, float]:
     """Gradients and losses of one step, as if all micro-batches of all processes were one batch."""
     n = len(micro_batches)
@@ -120,7 +153,7 @@ def backward(
             if i < n - 1:  # the processes meet once a step
                 for net in (unet, segmenter):
                     alone.enter_context(accelerator.no_sync(net))
-            losses = training_step(batch, unet, segmenter, scheduler, config, normal_count)
+            losses = losses_of(batch, unet, segmenter, scheduler, config, normal_count)
             accelerator.backward(sum(losses.values()) / n)
         summed = {name: summed.get(name, 0) + value.detach() / n for name, value in losses.items()}
     means = accelerator.reduce(torch.stack(list(summed.values())), "mean")
@@ -152,6 +185,9 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     check_pictures(sets["calibration"])  # which may lie elsewhere
     if config.optim.max_steps == 0 and config.optim.max_minutes == 0:
         config = with_optim(config, max_steps=steps_of_epochs(config.optim, len(sets["train"])))
+    two_phases = config.optim.unet_share > 0
+    if two_phases and config.optim.max_steps and not config.optim.unet_steps:
+        config = with_optim(config, unet_steps=round(config.optim.unet_share * config.optim.max_steps))
     torch.manual_seed(config.optim.seed)
     unet, scheduler, segmenter = build_networks(config)
     build_pipeline(config, catalog.category, unet, scheduler, segmenter)  # sizes and settings fit together
@@ -164,6 +200,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     for net in (unet, segmenter):
         net.to(accelerator.device, memory_format=torch.channels_last)
     dataset = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed)
+    normal_samples = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed, probability=0.0)
     validation = Validation(sets["validation"], config)
     if resume:
         check_same_pictures(output, sets)
@@ -207,19 +244,29 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
 
     # 2. Samples; where the stream starts depends on the step alone.
     rank, world = accelerator.process_index, accelerator.num_processes
-    stream = SampleStream(
-        len(dataset), config.optim.seed, step * config.optim.batch_size, rank=rank, world=world
-    )
     workers = config.data.num_workers
-    loader = DataLoader(
-        dataset,
-        portion.micro_batch,
-        sampler=stream,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=ignore_interrupts,
-        pin_memory=accelerator.device.type == "cuda",
-    )
+
+    def batches_of(samples: SyntheticAnomalies, size: int, micro_batch: int, start: int) -> Iterator:
+        """Micro-batches of this process from step `start` on, with `size` samples a step over all."""
+        return iter(
+            DataLoader(
+                samples,
+                micro_batch,
+                sampler=SampleStream(len(samples), config.optim.seed, start * size, rank=rank, world=world),
+                num_workers=workers,
+                prefetch_factor=4 if workers else None,
+                worker_init_fn=ignore_interrupts,
+                pin_memory=accelerator.device.type == "cuda",
+            )
+        )
+
+    def reconstruct(batch: dict[str, Tensor]) -> Tensor:
+        """By the averaged UNet: the one that will be published."""
+        parts = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
+        on_device = (batch[name].to(accelerator.device) for name in parts)
+        with torch.no_grad(), accelerator.autocast():
+            weight = config.diffusion.guidance_weight
+            return norm_guided_one_step(ema_unet.module, scheduler, *on_device, weight).x_0_hat
 
     def save() -> None:
         if accelerator.is_main_process:
@@ -229,6 +276,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
 
     # 3. The loop.
     max_steps = config.optim.max_steps or math.inf
+    unet_steps = (config.optim.unet_steps or math.inf) if two_phases else 0  # of the first phase
     journal = None
     if accelerator.is_main_process:
         journal = Journal(output, config.log, step, config.optim.max_steps, config.optim.batch_size)
@@ -237,24 +285,41 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     first_step = step
     if not resume:
         save()
-    micro_batches = iter(loader)
+    bank = stream = None
     try:
         with StopRequest() as stop:
             while step < max_steps:
-                batches = [next(micro_batches) for _ in range(portion.count)]
+                # A step of both networks, or of the UNet alone, or of the segmenter alone.
+                unet_learns, segmenter_learns = not two_phases or step < unet_steps, step >= unet_steps
+                if unet_learns:
+                    if stream is None:
+                        samples = normal_samples if two_phases else dataset
+                        stream = batches_of(samples, config.optim.batch_size, portion.micro_batch, step)
+                    batches = [next(stream) for _ in range(portion.count)]
+                else:
+                    if bank is None:
+                        at, first_step = step - unet_steps, step
+                        stream = batches_of(dataset, world, 1, at // config.optim.bank_steps)
+                        bank = ReconstructionBank(stream, reconstruct, config, at, rank)
+                        if at == 0:
+                            watch.start_over()
+                    batches = [bank.draw()]
+                losses_of = training_step if not two_phases else unet_step if unet_learns else segmenter_step
                 batches = [{k: v.to(device, non_blocking=True) for k, v in b.items()} for b in batches]
                 rates = learning_rates(step, config.optim)
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate
                 optimizer.zero_grad(set_to_none=True)
-                losses = backward(accelerator, batches, unet, segmenter, scheduler, config)
+                losses = backward(accelerator, batches, unet, segmenter, scheduler, config, losses_of)
                 norm = accelerator.clip_grad_norm_(weights, config.optim.gradient_norm_max or math.inf).item()
                 # In fp16 gradients overflow now and then: the scaler leaves that step out by itself.
                 watch.check(step, losses, norm if accelerator.scaler is None else 0.0)
                 optimizer.step()
                 if not accelerator.optimizer_step_was_skipped:
-                    ema_unet.update_parameters(parts["unet"])
-                    ema_segmenter.update_parameters(parts["segmenter"])
+                    if unet_learns:
+                        ema_unet.update_parameters(parts["unet"])
+                    if segmenter_learns:
+                        ema_segmenter.update_parameters(parts["segmenter"])
                 step += 1
 
                 # 4. Minutes become steps once; from then on only steps count.
@@ -262,19 +327,25 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                     timed_from = time.perf_counter()
                 if step - first_step == UNTIMED_STEPS + TIMED_STEPS:
                     pace = (time.perf_counter() - timed_from) / TIMED_STEPS
-                    if max_steps == math.inf:
-                        wanted = max(step + 1, int(config.optim.max_minutes * 60 / pace))
-                        max_steps = from_main(accelerator, wanted)
+                    left = config.optim.max_minutes * 60 - (seconds + time.perf_counter() - started)
+                    if not segmenter_learns and unet_steps == math.inf:
+                        left -= (1 - config.optim.unet_share) * config.optim.max_minutes * 60
+                        unet_steps = from_main(accelerator, step + max(1, int(left / pace)))
+                        config = with_optim(config, unet_steps=unet_steps)
+                    elif segmenter_learns and max_steps == math.inf:
+                        max_steps = from_main(accelerator, step + max(1, int(left / pace)))
                         config = with_optim(config, max_steps=max_steps)
-                        if journal:
-                            (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
                     if journal:
-                        journal.announce(step, max_steps, pace)
+                        (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
+                        journal.announce(step, max_steps if segmenter_learns else unet_steps, pace)
 
                 # 5. Say how it goes; keep what must not be lost.
                 stopping = any_process(accelerator, stop.requested)
-                every = max(1, int(min(max_steps, 10**9)) // config.log.validations)
-                validates = max_steps < math.inf and (step % every == 0 or step == max_steps)
+                last = max_steps if segmenter_learns else unet_steps  # of this phase
+                in_phase = step - (unet_steps if segmenter_learns else 0)
+                length = last - (unet_steps if segmenter_learns else 0)
+                every = max(1, int(min(length, 10**9)) // config.log.validations)
+                validates = last < math.inf and (in_phase % every == 0 or step == last)
                 if journal:
                     found = None
                     figures = {**losses, "gradient_norm": norm, "unet_lr": rates[0], "segmenter_lr": rates[1]}
@@ -284,14 +355,16 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                             config, catalog.category, ema_unet.module, scheduler, ema_segmenter.module
                         )
                         found = validation.run(pipeline)
+                        if not segmenter_learns:  # there is nothing to choose yet
+                            found = {"psnr_normal_db": found["psnr_normal_db"]}
                         journal.show(step, lambda pipeline=pipeline: validation.panels(pipeline))
-                        if found["criterion"] > best:
+                        if segmenter_learns and found["criterion"] > best:
                             best = found["criterion"]
                             save_pipeline(pipeline, output / "pipeline")
                     if validates or step % config.log.loss_steps == 0:
                         minutes = (seconds + time.perf_counter() - started) / 60
                         journal.write(step, minutes, found)
-                if step % config.log.checkpoint_steps == 0 or step == max_steps or stopping:
+                if step % config.log.checkpoint_steps == 0 or step == last or stopping:
                     save()
                 if stopping:
                     raise KeyboardInterrupt

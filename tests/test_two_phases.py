@@ -1,0 +1,111 @@
+"""Training in two phases: the UNet alone, then the segmenter on a bank of its reconstructions."""
+
+import shutil
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import SMALL, arguments, write_squares
+
+from training import train as training
+from training.bank import ReconstructionBank
+from training.config import load_config
+from training.curves import read_log
+from training.run_folder import checkpoints
+
+TWO_PHASES = [
+    *SMALL,
+    "optim.unet_share=0.5",
+    "optim.bank_size=6",
+    "optim.segmenter_crop=16",
+    "log.checkpoint_steps=2",
+    "log.keep_checkpoints=9",
+]
+NETWORKS = ("unet", "segmenter", "ema_unet", "ema_segmenter")
+
+
+@pytest.fixture(scope="module")
+def good_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_squares(tmp_path_factory.mktemp("data") / "squares")
+
+
+@pytest.fixture(scope="module")
+def straight(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("runs") / "straight"
+    assert training.main(arguments(good_folder, output, settings=TWO_PHASES)) == 0
+    return output
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    state = torch.load(run / f"checkpoint-{step}/state.pt", weights_only=True)
+    return {f"{name}.{key}": value for name in NETWORKS for key, value in state[name].items()}
+
+
+def test_each_phase_moves_its_own_network(straight: Path) -> None:
+    start, middle, end = (weights(straight, step) for step in (0, 4, 8))
+    for before, after, moving in ((start, middle, "unet"), (middle, end, "segmenter")):
+        changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+        assert changed == {moving, f"ema_{moving}"}
+
+
+def test_each_phase_logs_its_own_loss(straight: Path) -> None:
+    for row in read_log(straight / "log.jsonl"):
+        assert ("noise" in row) == (row["step"] <= 4)
+        assert ("segmentation" in row) == ("criterion" in row) == (row["step"] > 4)
+
+
+@pytest.mark.parametrize("step", [2, 4, 6])
+def test_a_run_resumes_bit_for_bit_in_either_phase(
+    straight: Path, good_folder: Path, tmp_path: Path, step: int
+) -> None:
+    output = shutil.copytree(straight, tmp_path / "again")
+    for later in checkpoints(output):
+        if int(later.name.removeprefix("checkpoint-")) > step:
+            shutil.rmtree(later)
+    assert training.main(arguments(good_folder, output, "--resume", settings=TWO_PHASES)) == 0
+    expected, found = weights(straight, 8), weights(output, 8)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def numbered(start: int):
+    """Samples whose pixels and reconstruction are their own number, the first corner damaged in odd ones."""
+    for number in count(start):
+        mask = torch.zeros(1, 1, 32, 32)
+        mask[..., :4, :4] = number % 2
+        yield {"x_0": torch.full((1, 3, 32, 32), number / 127.5 - 1), "mask": mask, "number": number}
+
+
+def bank(step: int) -> ReconstructionBank:
+    config = load_config("tiny", TWO_PHASES)
+    start = step // config.optim.bank_steps
+    return ReconstructionBank(numbered(start), lambda batch: batch["x_0"], config, step, rank=0)
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 20])
+def test_a_bank_filled_anew_draws_what_the_old_one_would_have_drawn(step: int) -> None:
+    old = bank(0)
+    for _ in range(step):
+        old.draw()
+    for _ in range(3):
+        expected, found = old.draw(), (new := bank(step)).draw()
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+        step += 1
+    assert new.count == old.count
+
+
+def test_a_bank_slides_over_the_samples() -> None:
+    sliding = bank(0)
+    for _ in range(11):
+        sliding.draw()
+    assert sorted(sliding.x_0[:, 0, 0, 0].tolist()) == [5, 6, 7, 8, 9, 10]
+
+
+def test_most_crops_of_damaged_samples_show_the_damage() -> None:
+    crops = [bank(step).draw() for step in range(0, 40, 2)]
+    x_0, label = (torch.cat([crop[name] for crop in crops]) for name in ("x_0", "label"))
+    damaged = ((x_0[:, 0, 0, 0] + 1) * 127.5).round().long() % 2 == 1
+    assert label[damaged].float().mean() > 0.85
+    assert not label[~damaged].any()
+    assert crops[0]["x_0"].shape == (8, 3, 16, 16)
+    assert crops[0]["mask"].shape == (8, 1, 16, 16)
