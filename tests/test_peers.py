@@ -91,7 +91,7 @@ def test_all_methods_are_measured_alike(tiny_model_folder, waves, tmp_path, monk
             assert 0 <= low <= high <= 1, (name, metric)
         assert row["n_test"] == 10 and row["ms_per_picture"] > 0 and row["megabytes"] > 0
     assert len(output.with_suffix(".md").read_text().splitlines()) == 6
-    assert report["n_train"] == 8 and len(report["pipeline_sha256"]) == 64
+    assert 4 <= report["n_train"] < 12 and len(report["pipeline_sha256"]) == 64
 
 
 def test_without_a_model_its_rows_are_absent_with_the_reason(waves, tmp_path, monkeypatch) -> None:
