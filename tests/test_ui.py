@@ -30,9 +30,11 @@ from diffusionad.ui.files import caption, inspect_upload, served, viewable
 from diffusionad.ui.inspect import InspectTab
 from diffusionad.ui.inspected import VIEWS, inspect_picture
 from diffusionad.ui.models import ModelRegistry
-from diffusionad.ui.words import banner, model_line, region_table
+from diffusionad.ui.page import Page, Visit
+from diffusionad.ui.words import banner, model_card, region_table
 
 APP = Path(__file__).parents[1] / "app.py"
+VISIT = Visit("with-examples")
 DISPLAY = (VIEWS[0], 0.5, "inferno")
 
 
@@ -373,16 +375,17 @@ def folder(tiny_model_folder: Path, tmp_path: Path, make_pictures) -> Path:
 def tab(folder: Path, monkeypatch) -> InspectTab:
     monkeypatch.setattr("diffusionad.ui.models.demo_models", list)
     with gr.Blocks() as app:
-        return InspectTab(ModelRegistry([str(folder)]), app)
+        page = Page(app, gr.Tabs(), ModelRegistry([str(folder)]), gr.State(Visit()), gr.State(None))
+        return InspectTab(page)
 
 
 def own_values(tab: InspectTab) -> list:
     """Threshold and settings as the page holds them after a model was chosen."""
-    return list(tab.settings_of("with-examples").values())
+    return list(tab.settings_of(VISIT).values())
 
 
 def test_at_first_the_visitor_sees_the_first_defective_example_inspected(tab, tiny_pipeline, folder):
-    changes = tab.choose_model("with-examples", False, *DISPLAY)
+    changes = tab.show_model(VISIT, False, *DISPLAY)
     assert [name for _, name in changes[tab.examples]["value"]] == ["big hole", "big hole", "good"]
     assert Path(changes[tab.picture]).name == "big_hole_001.png"
     expected = tiny_pipeline(folder / "examples" / "big_hole_001.png")
@@ -391,13 +394,13 @@ def test_at_first_the_visitor_sees_the_first_defective_example_inspected(tab, ti
 
 
 def test_another_model_keeps_the_visitors_own_picture_but_not_its_verdict(tab):
-    changes = tab.choose_model("with-examples", True, *DISPLAY)
+    changes = tab.show_model(VISIT, True, *DISPLAY)
     assert tab.picture not in changes
     assert changes[tab.last] is None and changes[tab.results]["visible"] is False
 
 
 def test_a_model_without_examples_waits_for_a_picture(tab, tiny_model_folder):
-    changes = tab.choose_model(str(tiny_model_folder), False, *DISPLAY)
+    changes = tab.show_model(Visit(str(tiny_model_folder)), False, *DISPLAY)
     assert changes[tab.examples]["visible"] is False
     assert changes[tab.picture] is None and changes[tab.last] is None
 
@@ -406,15 +409,15 @@ def test_the_slider_at_the_models_threshold_means_all_its_digits(tab, picture, t
     threshold, *settings = own_values(tab)
     saved = tiny_pipeline.config.threshold
     assert threshold != saved and threshold == round(saved, 3)
-    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+    changes = tab.inspect(upload(picture), VISIT, *DISPLAY, threshold, *settings)
     assert changes[tab.last].verdict.threshold == saved
     assert changes[tab.last].verdict.false_alarm_rate == pytest.approx(1 / 41)
 
 
 def test_moving_the_threshold_redraws_without_the_model(tab, picture):
     threshold, *settings = own_values(tab)
-    last = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)[tab.last]
-    tab.registry.get("with-examples").pipeline = None
+    last = tab.inspect(upload(picture), VISIT, *DISPLAY, threshold, *settings)[tab.last]
+    tab.page.registry.get("with-examples").pipeline = None
     for moved in (0.0, last.verdict.score - 0.01, last.verdict.score + 0.01):
         changes = tab.redraw(last, moved, *DISPLAY)
         word = "ANOMALOUS" if last.verdict.score > moved else "GOOD"
@@ -425,7 +428,7 @@ def test_moving_the_threshold_redraws_without_the_model(tab, picture):
 def test_the_settings_reach_the_pipeline(tab, picture, tiny_pipeline):
     threshold, *settings = own_values(tab)
     settings[:3] = 100, 500, 0.25
-    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+    changes = tab.inspect(upload(picture), VISIT, *DISPLAY, threshold, *settings)
     expected = tiny_pipeline(picture, t_fine=100, t_coarse=500, guidance_weight=0.25)
     assert changes[tab.last].verdict.score == pytest.approx(expected.score[0], abs=1e-12)
     assert "no p-value" in changes[tab.banner]
@@ -436,7 +439,7 @@ def test_another_seed_gives_another_score(tab, picture):
     scores = []
     for seed in (0, 1, 1):
         settings[-1] = seed
-        changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+        changes = tab.inspect(upload(picture), VISIT, *DISPLAY, threshold, *settings)
         scores.append(changes[tab.last].verdict.score)
     assert scores[0] != scores[1] == scores[2]
 
@@ -445,7 +448,7 @@ def test_settings_beyond_the_controls_are_refused(tab, picture):
     threshold, *settings = own_values(tab)
     settings[3] = 500  # steps
     with pytest.raises(gr.Error, match="greater than maximum value 50"):
-        tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+        tab.inspect(upload(picture), VISIT, *DISPLAY, threshold, *settings)
 
 
 def test_very_wide_pictures_are_shown_one_above_the_other(tab, tmp_path):
@@ -454,7 +457,7 @@ def test_very_wide_pictures_are_shown_one_above_the_other(tab, tmp_path):
     columns = []
     for i, pixels in enumerate((wide, square)):
         path = write(tmp_path / f"{i}.png", pixels)
-        changes = tab.inspect(upload(path), "with-examples", *DISPLAY, threshold, *settings)
+        changes = tab.inspect(upload(path), VISIT, *DISPLAY, threshold, *settings)
         columns.append(changes[tab.picture_columns[0]]["min_width"])
     assert columns[0] > columns[1]
 
@@ -519,16 +522,28 @@ def test_the_table_lists_the_regions_and_stops_at_ten(model, picture):
 
 
 def test_names_of_models_cannot_smuggle_html_into_the_page(tab, picture):
-    model = tab.registry.get("with-examples")
+    model = tab.page.registry.get("with-examples")
     model.name = "<script>alert(1)</script>"
     threshold, *settings = own_values(tab)
-    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+    changes = tab.inspect(upload(picture), VISIT, *DISPLAY, threshold, *settings)
     assert "<script>" not in changes[tab.run_line]
 
 
-def test_the_model_line_says_what_is_promised(model):
-    assert model_line(model).startswith("Trained on noise, sees 64 × 64 px, threshold 0.")
-    assert "promised from 40 good parts" in model_line(model)
+def test_the_card_says_what_is_promised(model):
+    card = model_card(model)
+    assert "trained on noise, sees 64 × 64 px" in card
+    assert f"<dd>{model.pipeline.config.threshold:.3f}</dd>" in card and "from 40 good parts" in card
+    assert "AUROC" not in card  # nobody has measured this model
+
+
+def test_the_card_shows_the_figures_that_were_measured_and_no_others(model, tmp_path):
+    model.folder = tmp_path
+    figures = {"image_auroc": {"value": 0.987, "interval": [0.97, 0.99]}, "aupro": 0.5}
+    (tmp_path / "metrics.json").write_text(json.dumps(figures))
+    assert "<dt>Image AUROC</dt><dd>0.987</dd>" in model_card(model)
+    assert "AUPRO" not in model_card(model)  # not in the form that says how sure it is
+    (tmp_path / "metrics.json").write_text("{")
+    assert "AUROC" not in model_card(model)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])

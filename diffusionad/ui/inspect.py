@@ -6,20 +6,17 @@ import gradio as gr
 
 from diffusionad.ui.files import Upload, caption, inspect_upload, served, viewable
 from diffusionad.ui.inspected import VIEWS, Inspected
-from diffusionad.ui.models import Model, ModelRegistry
+from diffusionad.ui.models import Model
+from diffusionad.ui.page import STATE_SECONDS, Page, Visit
 from diffusionad.ui.settings import Settings
-from diffusionad.ui.words import banner, model_line, region_table, run_line, waiting
+from diffusionad.ui.words import banner, region_table, run_line, waiting
 from diffusionad.visualize import COLORMAPS, DEFAULT_COLORMAP
 
 MAX_SHOWN_SIDE = 1280  # pixels; larger pictures are inspected as they are, but shown smaller
 THRESHOLD_DIGITS = 3
-STATE_SECONDS = 3600  # how long a visitor's last inspection is kept
 
 START = "Click an example, or upload a picture and press Inspect."
 READY = "Press Inspect."
-CHOOSE = "Choose a model: type a folder or the id of one on the Hub."
-LOADING = "Loading the model …"
-NO_MODEL = "This model cannot be loaded: choose another one."
 
 # Two pictures stand side by side, unless they are very wide.
 SIDE_BY_SIDE, STACKED = 280, 640  # least widths of their columns, pixels
@@ -37,12 +34,11 @@ class InspectTab:
     """Layout and events.
 
     Args:
-        registry: the models to choose from.
-        app: the page around the tab, being built.
+        page: around the tab.
     """
 
-    def __init__(self, registry: ModelRegistry, app: gr.Blocks):
-        self.registry = registry
+    def __init__(self, page: Page):
+        self.page = page
         self.last = gr.State(None, time_to_live=STATE_SECONDS)  # Inspected, of this visitor
         self.is_own_picture = gr.State(False)  # the visitor's own, not an example
         with gr.Row(elem_id="inspect"):
@@ -50,17 +46,9 @@ class InspectTab:
                 self._build_inputs()
             with gr.Column(scale=7, min_width=300):
                 self._build_results()
-        self._connect(app)
+        self._connect()
 
     def _build_inputs(self) -> None:
-        names = self.registry.names()
-        self.model = gr.Dropdown(
-            names,
-            value=names[0] if names else None,
-            allow_custom_value=True,
-            label="Model: choose one, or type a folder or Hub id",
-            elem_id="model",
-        )
         self.picture = gr.Image(
             type="filepath",
             sources=["upload", "clipboard", "webcam"],
@@ -124,12 +112,12 @@ class InspectTab:
                 self.opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of the heat map")
                 self.colormap = gr.Dropdown(list(COLORMAPS), value=DEFAULT_COLORMAP, label="Colours")
 
-    def _connect(self, app: gr.Blocks) -> None:
-        display = [self.view, self.opacity, self.colormap]
+    def _connect(self) -> None:
+        page, display = self.page, [self.view, self.opacity, self.colormap]
         redrawn = [self.banner, self.drawn, self.regions]
         results = [*redrawn, self.slider, self.run_line, self.results, *self.picture_columns, self.last]
         settings = [self.threshold, *self.settings.components()]
-        about_model = [self.model, self.examples, *settings]
+        about_model = [self.examples, *settings]
         everything = [*about_model, self.picture, self.is_own_picture, *results]
         # Several at once: a visitor's download of a model must not stop the others; each model has its lock.
         heavy = {
@@ -140,16 +128,16 @@ class InspectTab:
         }
         light = {"show_progress": "hidden", "api_visibility": "private"}
 
-        choose = {"fn": self.choose_model, "inputs": [self.model, self.is_own_picture, *display]}
+        choose = {"fn": self.show_model, "inputs": [page.visit, self.is_own_picture, *display]}
         inspected = self.button.click(
-            self.inspect, [self.picture, self.model, *display, *settings], results, preprocess=False, **heavy
+            self.inspect, [self.picture, page.visit, *display, *settings], results, preprocess=False, **heavy
         )
         inspected_example = self.examples.select(
-            self.inspect_example, [self.model, *display, *settings], everything, **heavy
+            self.inspect_example, [page.visit, *display, *settings], everything, **heavy
         )
         for event in (inspected, inspected_example):
             event.success(None, js=SCROLL_TO_VERDICT, **light)
-        app.load(**choose, outputs=everything, **heavy)
+        page.visit.change(**choose, outputs=everything, **heavy)
         # An old verdict beside a new picture or model would be a lie.
         blanked = [self.banner, self.results, self.last]
         blank = {"queue": False, "cancels": [inspected, inspected_example], **light}
@@ -162,27 +150,21 @@ class InspectTab:
             **blank,
         )
         self.picture.upload(viewable, self.picture, self.picture, preprocess=False, **light)
-        changed = self.model.change(lambda: self._blank(LOADING), None, blanked, **blank)
-        chosen = changed.then(**choose, outputs=everything, **heavy)
-        chosen.failure(lambda: waiting(NO_MODEL), None, self.banner, **light)
 
         redraw = {"fn": self.redraw, "inputs": [self.last, self.threshold, *display], "outputs": redrawn}
         moved = [self.threshold.input, *[control.input for control in display]]
         gr.on(moved, **redraw, trigger_mode="always_last", **light)
-        self.own_settings.click(self.settings_of, self.model, settings, **light).then(**redraw, **light)
+        self.own_settings.click(self.settings_of, page.visit, settings, **light).then(**redraw, **light)
 
-    def choose_model(self, name: str | None, is_own_picture: bool, *display: Any) -> Changes:
+    def show_model(self, visit: Visit, is_own_picture: bool, *display: Any) -> Changes:
         """A model, its own settings and its examples, the first of which is inspected at once.
 
         A picture of the visitor's own stays, and waits for the button.
         """
-        if not name:
-            return {self.banner: waiting(CHOOSE)}
-        model = self.registry.get(name)
+        model = self.page.model(visit)
         examples = model.examples()
         pictures = [(served(path), caption(path)) for path in examples]
         changes = {
-            self.model: gr.update(info=model_line(model)),
             self.examples: gr.update(value=pictures, visible=bool(pictures)),
             **self._own_settings(model),
         }
@@ -193,9 +175,9 @@ class InspectTab:
         inspected = inspect_upload(model, {"path": pictures[0][0]}, max_side=MAX_SHOWN_SIDE)
         return {**changes, self.picture: pictures[0][0], **self._show(inspected, *display)}
 
-    def settings_of(self, name: str | None) -> Changes:
+    def settings_of(self, visit: Visit) -> Changes:
         """The model's own settings."""
-        return self._own_settings(self.registry.get(name))
+        return self._own_settings(self.page.model(visit))
 
     def _own_settings(self, model: Model) -> Changes:
         threshold = round(model.pipeline.config.threshold, THRESHOLD_DIGITS)
@@ -208,7 +190,7 @@ class InspectTab:
     def inspect(
         self,
         picture: Upload | None,
-        name: str | None,
+        visit: Visit,
         view: str,
         opacity: float,
         colormap: str,
@@ -216,16 +198,16 @@ class InspectTab:
         *values: Any,
     ) -> Changes:
         """Run the model on the picture."""
-        model = self.registry.get(name)
+        model = self.page.model(visit)
         threshold = _meant(threshold, model.pipeline.config.threshold)
         settings = self.settings.named(values)
         inspected = inspect_upload(model, picture, threshold=threshold, max_side=MAX_SHOWN_SIDE, **settings)
         return self._show(inspected, view, opacity, colormap)
 
-    def inspect_example(self, event: gr.SelectData, name: str | None, *controls: Any) -> Changes:
+    def inspect_example(self, event: gr.SelectData, visit: Visit, *controls: Any) -> Changes:
         """Take a picture of the gallery and inspect it."""
-        path = served(self.registry.get(name).examples()[event.index])
-        shown = self.inspect({"path": path}, name, *controls)
+        path = served(self.page.model(visit).examples()[event.index])
+        shown = self.inspect({"path": path}, visit, *controls)
         return {self.picture: path, self.is_own_picture: False, **shown}
 
     def redraw(self, last: Inspected | None, threshold: float, *display: Any) -> Changes:
@@ -260,3 +242,8 @@ class InspectTab:
 def _meant(threshold: float, saved: float) -> float:
     """The model's own threshold has more digits than the slider: where both look the same, it is meant."""
     return saved if round(threshold, THRESHOLD_DIGITS) == round(saved, THRESHOLD_DIGITS) else threshold
+
+
+def build_inspect(page: Page) -> None:
+    """The tab, on a page being built."""
+    InspectTab(page)

@@ -1,5 +1,6 @@
 """The models that visitors may choose from; each is loaded once and shared by all requests."""
 
+import json
 import logging
 import os
 import threading
@@ -8,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +54,13 @@ class Model:
         good = [p for p in pictures if p.stem.startswith("good")]
         defective = [p for p in pictures if not p.stem.startswith("good")]
         return [*defective[:MAX_DEFECTIVE], *good[:MAX_GOOD]]
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures that came with it, `metrics.json`; empty where there are none that can be read."""
+        try:
+            return dict(json.loads((self.folder / "metrics.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}  # a model works without its figures
 
 
 class ModelRegistry:

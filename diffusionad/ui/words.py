@@ -1,6 +1,7 @@
 """What the page says, as HTML: the verdict, the regions, the model in a line."""
 
 from html import escape
+from typing import Any
 
 from diffusionad import results
 from diffusionad.scoring import Region
@@ -88,14 +89,32 @@ def run_line(inspected: Inspected) -> str:
     return f'<p class="note">{" · ".join(parts)}</p>'
 
 
-def model_line(model: Model) -> str:
-    """What the model was trained on and what its threshold promises."""
-    config = model.pipeline.config
+NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
+
+# In the card, as far as metrics.json has them.
+FIGURES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "aupro": "AUPRO"}
+
+
+def model_card(model: Model) -> str:
+    """What the model was trained on, what it has been measured at, and what its threshold promises."""
+    config, metrics = model.pipeline.config, model.metrics()
     size = config.image_size
-    parts = [f"trained on {config.category}"] if config.category else []
-    parts += [f"sees {size} × {size} px", f"threshold {config.threshold:.3f}"]
+    about = f"trained on {escape(config.category)}, " if config.category else ""
+    facts = [(label, figure(metrics, name)) for name, label in FIGURES.items()]
+    facts = [(label, f"{value:.3f}") for label, value in facts if value is not None]
+    facts.append(("Threshold", f"{config.threshold:.3f}"))
     if config.calibration is not None and config.calibration["threshold"] == config.threshold:
         rate, n = config.calibration["rate"], config.calibration["n"]
-        parts.append(f"false-alarm rate {percent(rate)} promised from {n} good parts")
-    line = ", ".join(parts)
-    return f"{line[:1].upper()}{line[1:]}."
+        facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts"))
+    rows = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts)
+    return (
+        f'<div class="card"><p><strong>{escape(model.name)}</strong>: {about}'
+        f"sees {size} × {size} px, runs on the {model.device}</p><dl>{rows}</dl></div>"
+    )
+
+
+def figure(metrics: dict[str, Any], name: str) -> float | None:
+    """A measured value of metrics.json; None where it is absent."""
+    entry = metrics.get(name)
+    value = entry.get("value") if isinstance(entry, dict) else None
+    return float(value) if isinstance(value, int | float) else None
