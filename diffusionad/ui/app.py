@@ -16,7 +16,7 @@ INTRO = """
 # Tab name -> what builds it on a page.
 TABS = {"Inspect": build_inspect}
 
-FILE_SECONDS = 24 * 3600  # uploads and results older than this are deleted
+FILE_SECONDS = 6 * 3600  # uploads and results older than this are deleted
 
 
 def build_app(models: list[str] | None = None) -> gr.Blocks:
@@ -26,7 +26,7 @@ def build_app(models: list[str] | None = None) -> gr.Blocks:
         models: folders and Hub ids to offer beside the embedded models; None reads `DIFFUSIONAD_MODELS`.
     """
     registry = ModelRegistry(models)
-    with gr.Blocks(title="DiffusionAD", analytics_enabled=False, delete_cache=(3600, FILE_SECONDS)) as app:
+    with gr.Blocks(title="DiffusionAD", analytics_enabled=False, delete_cache=(1800, FILE_SECONDS)) as app:
         add_endpoints(registry)  # first, so that no event of a tab takes their names
         gr.HTML(INTRO, elem_id="intro")
         picker = Picker(registry)

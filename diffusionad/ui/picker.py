@@ -55,7 +55,7 @@ class Picker:
         if not name:
             return visit, gr.skip(), NO_MODEL_CARD
         model = self.registry.get(name)
-        visit = visit if visit.model == name else Visit(name)
+        visit = visit if visit.model == model.name else Visit(model.name)
         return visit, gr.skip(), model_card(model)
 
     def choose_own(self, name: str, visit: Visit) -> tuple:
