@@ -4,21 +4,17 @@ import html
 import json
 import os
 import re
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 import httpx
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
@@ -57,57 +53,11 @@ def upload(path: Path) -> dict:
 # The app as a process of its own.
 
 
-@dataclass
-class RunningApp:
-    url: str
-    log: Path
-    client: Client
-
-
-@pytest.fixture(scope="module")
-def app(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_SERVER_PORT": str(port),
-        "DIFFUSIONAD_MODELS": f" {tiny_model_folder} , ",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-    environment.pop("PYTHONPATH", None)
-    url, log = f"http://127.0.0.1:{port}/", elsewhere / "log.txt"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(APP)], cwd=elsewhere, env=environment, stdout=output, stderr=output
-        )
-    try:
-        wait_until_served(url, process, log)
-        yield RunningApp(url, log, Client(url, verbose=False, download_files=elsewhere / "downloads"))
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def wait_until_served(url: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(1800):
-        assert process.poll() is None, log.read_text()
-        try:
-            httpx.get(url)
-            return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"not served after three minutes: {log.read_text()}")
-
-
-def inspect(app: RunningApp, path: Path, model: str = "tiny", threshold: float | None = None) -> tuple:
+def inspect(app, path: Path, model: str = "tiny", threshold: float | None = None) -> tuple:
     return app.client.predict(handle_file(path), model, threshold, api_name="/inspect")
 
 
-def sentence_for(app: RunningApp, path: Path | None, model: str = "tiny", threshold: float | None = None):
+def sentence_for(app, path: Path | None, model: str = "tiny", threshold: float | None = None):
     image = None if path is None else handle_file(path)
     with pytest.raises(AppError) as failure:
         app.client.predict(image, model, threshold, api_name="/inspect")

@@ -49,7 +49,7 @@ class ResultView:
             step=10**-THRESHOLD_DIGITS,
             label="Threshold",
             info="Verdict, contours and regions follow at once; the model does not run again.",
-            buttons=["reset"],
+            buttons=[],
             elem_id="threshold",
         )
         slider = partial(
@@ -104,15 +104,16 @@ class ResultView:
     def connect(self, min_region_area: gr.Number) -> None:
         """Once all controls are there."""
         judged = [self.last, self.threshold, min_region_area]
-        controls = [self.threshold, min_region_area, *self.display()]
-        gr.on(
-            [control.input for control in controls],
-            self.redraw,
-            [*judged, *self.display()],
-            self._redrawn(),
-            trigger_mode="always_last",
+        # Past the queue, where each step would take longer than the drawing.
+        redraw = {
+            "inputs": [*judged, *self.display()],
+            "outputs": self._redrawn(),
+            "trigger_mode": "always_last",
+            "queue": False,
             **LIGHT,
-        )
+        }
+        gr.on([self.threshold.input, min_region_area.input], self.judge, **redraw)
+        gr.on([control.input for control in self.display()], self.redraw, **redraw)
         self.regions.click(
             self.enlarge,
             judged,
@@ -134,6 +135,7 @@ class ResultView:
         column = gr.update(min_width=STACKED if width > 2 * height else SIDE_BY_SIDE)
         return {
             **self.drawn(inspected, *display),
+            self.enlarged: gr.update(visible=False),
             **dict.fromkeys(self.picture_columns, column),
             self.repaired: (shown(inspected.picture), shown(inspected.reconstruction)),
             self.run_line: run_line(inspected),
@@ -147,12 +149,15 @@ class ResultView:
             self.banner: banner(inspected),
             self.found: (shown(inspected.picture), shown(inspected.draw(*display))),
             self.regions: region_table(inspected),
-            self.enlarged: gr.update(visible=False),  # its number may mean another region now
         }
 
     def blank(self, text: str) -> Changes:
         """Nothing inspected: an old verdict beside a new picture or model would be a lie."""
         return {self.banner: waiting(text), self.results: gr.update(visible=False), self.last: None}
+
+    def judge(self, last: Inspected | None, *controls: Any) -> Changes:
+        """`redraw` at another threshold, where the number of a region may mean another one."""
+        return {**self.redraw(last, *controls), self.enlarged: gr.update(visible=False)}
 
     def redraw(
         self, last: Inspected | None, threshold: float, min_area: int | None, *display: Any

@@ -11,8 +11,8 @@ from diffusionad.ui.result_view import LIGHT
 
 CANVAS_SIDE = 512  # pixels, at most; a region needs no more
 
-EVERYWHERE = "Nothing is painted: the model looks where it was made to look, mostly everywhere."
-PAINTED = "The model looks at {share} of the picture; press Inspect."
+EVERYWHERE = "Paint over what is to be inspected. While nothing is painted, that is everything."
+PAINTED = "The model will look at {share} of the picture: press Inspect."
 
 
 class WhereToLook:
@@ -30,7 +30,7 @@ class WhereToLook:
                 layers=False,
                 brush=gr.Brush(default_size=36, colors=["#00E5FF"], color_mode="fixed"),
                 eraser=gr.Eraser(default_size=36),
-                label="Paint over what is to be inspected",
+                show_label=False,
                 buttons=[],
                 height=380,
                 elem_id="roi",
