@@ -55,7 +55,14 @@ class InspectTab:
             buttons=[],
             elem_id="picture",
         )
-        self.button = gr.Button("Inspect", variant="primary", size="lg", elem_id="inspect-button")
+        with gr.Row(elem_id="start"):
+            # With a picture in the frame above, its own way to the files is two clicks longer.
+            self.upload = gr.UploadButton(
+                "Your own picture", file_types=["image"], size="lg", min_width=140, elem_id="upload"
+            )
+            self.button = gr.Button(
+                "Inspect", variant="primary", size="lg", min_width=140, elem_id="inspect-button"
+            )
         self.examples = gr.Gallery(
             label="Examples: click one",
             columns=4,
@@ -118,6 +125,13 @@ class InspectTab:
             **blank,
         ).then(self.inspect_new, **run)
         self.picture.upload(viewable, self.picture, self.picture, preprocess=False, **LIGHT)
+        uploaded = self.upload.upload(
+            self.take_upload,
+            self.upload,
+            [self.picture, self.is_own_picture, *shown_parts],
+            preprocess=False,
+            **LIGHT,
+        ).success(self.inspect_new, **run)
         page.visit.change(  # the first verdict of a visit scrolls nowhere
             self.adopt,
             [page.visit, view.last, self.is_own_picture, *view.display()],
@@ -128,8 +142,9 @@ class InspectTab:
             self.take_handed,
             page.handed,
             [page.handed, page.tabs, self.picture, self.is_own_picture, *shown_parts],
+            **LIGHT,
         ).success(self.inspect_new, **run)
-        for event in (inspected, example, brought, handed):
+        for event in (inspected, example, brought, uploaded, handed):
             event.success(None, js=SCROLL_TO_VERDICT, **LIGHT)
 
         view.connect(self.settings.controls["min_region_area"])
@@ -171,6 +186,12 @@ class InspectTab:
     def new_picture(self, picture: Upload | None) -> Changes:
         """The visitor has brought or removed a picture."""
         return {**self._blank(INSPECTING if picture else START), self.is_own_picture: bool(picture)}
+
+    def take_upload(self, upload: Upload) -> Changes:
+        """A picture that did not come through the frame for it."""
+        png = viewable(upload)
+        path = png if isinstance(png, str) else upload["path"]
+        return {self.picture: path, self.is_own_picture: True, **self._blank(INSPECTING)}
 
     def take_example(self, event: gr.SelectData, visit: Visit) -> Changes:
         """A picture of the gallery."""

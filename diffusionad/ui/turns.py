@@ -80,6 +80,7 @@ class Turns:
 
 def _only(output: DiffusionADOutput, i: int) -> DiffusionADOutput:
     """The output of one of several pictures, with its share of the time."""
-    parts = {name: output[name][i : i + 1] for name in PER_PICTURE if output[name] is not None}
+    values = {name: getattr(output, name) for name in PER_PICTURE}
+    parts = {name: value[i : i + 1] for name, value in values.items() if value is not None}
     share = {stage: seconds / len(output.score) for stage, seconds in output.timings.items()}
     return replace(output, **parts, timings=share)

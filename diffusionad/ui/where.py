@@ -28,7 +28,7 @@ class WhereToLook:
                 sources=[],
                 transforms=[],
                 layers=False,
-                brush=gr.Brush(default_size=36, colors=["#00E5FF"], color_mode="fixed"),
+                brush=gr.Brush(default_size=36, colors=[("#00E5FF", 0.5)], color_mode="fixed"),
                 eraser=gr.Eraser(default_size=36),
                 show_label=False,
                 buttons=[],
@@ -42,7 +42,7 @@ class WhereToLook:
         laid_out = {"outputs": [self.canvas, self.roi, self.note], "preprocess": False, **LIGHT}
         self.accordion.expand(self.lay_out, [picture, self.roi], **laid_out)
         self.reset.click(self.lay_out, picture, **laid_out)
-        self.canvas.change(self.take, self.canvas, [self.roi, self.note], trigger_mode="always_last", **LIGHT)
+        self.canvas.input(self.take, self.canvas, [self.roi, self.note], trigger_mode="always_last", **LIGHT)
 
     def lay_out(self, picture: Upload | None, roi: np.ndarray | None = None) -> tuple:
         """The present picture, with nothing painted on it; what was painted before stays."""
@@ -58,7 +58,7 @@ class WhereToLook:
 
     def take(self, canvas: dict[str, Any] | None) -> tuple:
         """What was painted."""
-        layers = canvas["layers"] if canvas else []
+        layers = (canvas or {}).get("layers") or []
         painted = [layer[..., 3] > 0 for layer in layers]
         roi = np.logical_or.reduce(painted) if painted else None
         roi = roi if roi is not None and roi.any() else None

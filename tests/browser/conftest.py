@@ -49,7 +49,7 @@ def visit(app, browser) -> Iterator[Callable[..., "Page"]]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60 * SECONDS)
+        page.set_default_timeout(120 * SECONDS)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(app.url, wait_until="domcontentloaded")
         return page

@@ -8,9 +8,9 @@ SECONDS = 1000
 def see_verdict(page: Page, word: str | None = None) -> str:
     """Wait until the large verdict stands there, and read all that it says."""
     banner = page.locator("#verdict .verdict.good, #verdict .verdict.anomalous")
-    expect(banner).to_be_visible(timeout=60 * SECONDS)
+    expect(banner).to_be_visible(timeout=120 * SECONDS)
     if word:
-        expect(banner.locator(".word")).to_contain_text(word, timeout=60 * SECONDS)
+        expect(banner.locator(".word")).to_contain_text(word, timeout=120 * SECONDS)
     return banner.inner_text().replace("\N{NO-BREAK SPACE}", " ")
 
 
