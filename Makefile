@@ -43,7 +43,7 @@ $(VENV)/installed-app: pyproject.toml requirements.txt $(VENV)/installed-torch
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-app
-	@echo "Installing what training and tests need (about 200 MB): accelerate scikit-image scikit-learn matplotlib datasets pytest ruff"
+	@echo "Installing what training and tests need (about 200 MB): accelerate scikit-image scikit-learn matplotlib datasets pytest ruff playwright"
 	$(PIP) --editable '.[app,train,dev]'
 	@touch $@
 

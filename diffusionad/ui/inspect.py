@@ -108,7 +108,7 @@ class InspectTab:
         }
         run = {
             "inputs": [self.picture, page.visit, view.last, *view.display(), *settings],
-            "outputs": shown_parts,
+            "outputs": [*shown_parts, self.is_own_picture],
             "preprocess": False,
             **heavy,
         }
@@ -209,7 +209,9 @@ class InspectTab:
         self, picture: Upload | None, visit: Visit, last: Inspected | None, *controls: Any
     ) -> Changes:
         """Run the model where there is a picture and nothing is known about it."""
-        if picture is None or last is not None:
+        if picture is None:
+            return self.new_picture(None)  # removed in the meantime
+        if last is not None:
             return {self.view.banner: gr.skip()}
         return self.inspect(picture, visit, last, *controls)
 
