@@ -27,8 +27,10 @@ def own_picture(tmp_path: Path) -> Path:
 
 
 def bring(page: Page, path: Path) -> None:
-    """Put a file where pictures may be dropped."""
-    page.locator("#picture input[type=file]").set_input_files(path)
+    """Click the button, choose the file."""
+    with page.expect_file_chooser() as chooser:
+        page.locator("#upload").click()
+    chooser.value.set_files(path)
 
 
 def test_a_first_visit_needs_one_choice_and_no_reading(visit, own_picture, screenshot, serious_violations):
@@ -40,9 +42,7 @@ def test_a_first_visit_needs_one_choice_and_no_reading(visit, own_picture, scree
     assert all(picture.get_attribute("alt") for picture in pictures.all())
 
     started = time.perf_counter()
-    with page.expect_file_chooser() as chooser:
-        page.locator("#upload").click()  # the only click
-    chooser.value.set_files(own_picture)
+    bring(page, own_picture)  # one click
     expect(page.locator("#run-line")).to_contain_text("700 × 600 px", timeout=120_000)
     print(f"own picture to verdict: {time.perf_counter() - started:.1f} s")
     said = see_verdict(page, "ANOMALOUS")
