@@ -105,7 +105,7 @@ CSS = (
   grid-template-columns: repeat(4, minmax(0, 1fr)) !important; grid-template-rows: none !important;
   grid-auto-rows: auto !important;
 }
-#steps .grid-container { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)) !important; }
+#steps .grid-container { grid-template-columns: repeat(auto-fill, minmax(max(130px, 30%), 1fr)) !important; }
 #examples .thumbnail-item, #steps .thumbnail-item {
   aspect-ratio: auto; height: auto; width: 100%; display: block;
 }
