@@ -9,7 +9,7 @@ from diffusionad.image_io import read_image
 from diffusionad.ui.errors import in_one_sentence
 from diffusionad.ui.files import Upload, caption, inspect_upload, served, shown, viewable
 from diffusionad.ui.inspected import Inspected
-from diffusionad.ui.models import Model
+from diffusionad.ui.models import SLOTS, Model
 from diffusionad.ui.page import Page, Visit
 from diffusionad.ui.result_view import LIGHT, THRESHOLD_DIGITS, Changes, ResultView, meant
 from diffusionad.ui.settings import Settings
@@ -102,7 +102,7 @@ class InspectTab:
         # Several at once: a visitor's download of a model must not stop the others; a model takes turns.
         heavy = {
             "concurrency_id": "model",
-            "concurrency_limit": 4,
+            "concurrency_limit": SLOTS,
             "show_progress_on": view.banner,
             "api_visibility": "private",
         }

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 from diffusionad.demo import demo_model, demo_models
@@ -30,7 +32,10 @@ MODELS_VARIABLE = "DIFFUSIONAD_MODELS"  # folders and Hub ids, separated by comm
 MAX_MODELS_VARIABLE = "DIFFUSIONAD_MAX_MODELS"
 DEFAULT_MAX_MODELS = 3
 
+FIGURES, EXAMPLES = ("metrics.json",), ("examples/*",)  # what the page shows beside a model's weights
+
 MAX_BATCH = 8  # requests that share a call on a GPU
+SLOTS = MAX_BATCH if torch.cuda.is_available() else 4  # requests at once: each holds a picture of any size
 
 MAX_DEFECTIVE, MAX_GOOD = 6, 2  # example pictures of a model
 
@@ -183,11 +188,23 @@ class ModelRegistry:
 
     def _find(self, name: str, source: str) -> Path:
         # On a public Space a visitor's words reach neither the server's disk nor its owner's private models.
-        is_public = "SPACE_ID" in os.environ and source not in map(self._source, self._sources)
+        is_on_offer = source in map(self._source, self._sources)
+        is_public = "SPACE_ID" in os.environ and not is_on_offer
         if is_public and (Path(source).is_dir() or source.count("/") != 1):
             raise ValueError(f"`{name}` is not the id of a model on the Hub (org/name).")
         token = False if is_public else None
-        return find_folder(source, None, None, token, None, local_files_only=False)
+        folder = find_folder(source, None, None, token, None, local_files_only=False)
+        if folder != Path(source):
+            _fetch([*FIGURES, *EXAMPLES] if is_on_offer else FIGURES, source, token)
+        return folder
+
+
+def _fetch(patterns: tuple[str, ...] | list[str], source: str, token: bool | None) -> None:
+    """More files of a model on the Hub, into the folder of its weights; it works without them."""
+    try:
+        snapshot_download(source, allow_patterns=list(patterns), token=token)
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        logger.info("%s comes without %s: %s", source, ", ".join(patterns), error)
 
 
 def _named(sources: list[str]) -> dict[str, str]:

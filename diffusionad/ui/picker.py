@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from diffusionad.ui.models import ModelRegistry
+from diffusionad.ui.models import SLOTS, ModelRegistry
 from diffusionad.ui.page import Page, Visit
 from diffusionad.ui.words import NO_MODEL_CARD, model_card
 
@@ -39,7 +39,7 @@ class Picker:
         # Several at once: a visitor's download of a model must not stop the others; each model has its lock.
         heavy = {
             "concurrency_id": "model",
-            "concurrency_limit": 4,
+            "concurrency_limit": SLOTS,
             "show_progress_on": self.card,
             "api_visibility": "private",
         }
