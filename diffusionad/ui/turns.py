@@ -16,7 +16,7 @@ PER_PICTURE = ("anomaly_map", "score", "is_anomalous", "p_value", "mask", "recon
 Run = Callable[[list[np.ndarray], int, dict[str, Any]], DiffusionADOutput]
 
 
-@dataclass
+@dataclass(eq=False)  # each is itself, however alike
 class Request:
     picture: np.ndarray
     seed: int
