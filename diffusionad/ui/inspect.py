@@ -14,11 +14,13 @@ from diffusionad.ui.page import Page, Visit
 from diffusionad.ui.result_view import LIGHT, THRESHOLD_DIGITS, Changes, ResultView, meant
 from diffusionad.ui.settings import Settings
 from diffusionad.ui.where import WhereToLook
+from diffusionad.ui.words import waiting
 
 MAX_SHOWN_SIDE = 1280  # pixels; larger pictures are inspected as they are, but shown smaller
 
 START = "Click an example, or bring a picture of your own."
 INSPECTING = "Inspecting …"
+FAILED = "This picture was not inspected: choose another one."
 
 # On a phone the verdict is below the inputs; where it is in view already, nothing moves.
 SCROLL_TO_VERDICT = """() => setTimeout(() => {
@@ -58,7 +60,7 @@ class InspectTab:
         with gr.Row(elem_id="start"):
             # With a picture in the frame above, its own way to the files is two clicks longer.
             self.upload = gr.UploadButton(
-                "Your own picture", file_types=["image"], size="lg", min_width=140, elem_id="upload"
+                "Own picture", file_types=["image"], size="lg", min_width=140, elem_id="upload"
             )
             self.button = gr.Button(
                 "Inspect", variant="primary", size="lg", min_width=140, elem_id="inspect-button"
@@ -132,7 +134,7 @@ class InspectTab:
             preprocess=False,
             **LIGHT,
         ).success(self.inspect_new, **run)
-        page.visit.change(  # the first verdict of a visit scrolls nowhere
+        adopted = page.visit.change(  # the first verdict of a visit scrolls nowhere
             self.adopt,
             [page.visit, view.last, self.is_own_picture, *view.display()],
             [self.examples, self.picture, *settings[:-1], *shown_parts],
@@ -146,6 +148,14 @@ class InspectTab:
         ).success(self.inspect_new, **run)
         for event in (inspected, example, brought, uploaded, handed):
             event.success(None, js=SCROLL_TO_VERDICT, **LIGHT)
+        for event in (
+            example,
+            brought,
+            uploaded,
+            handed,
+            adopted,
+        ):  # the button leaves the verdict that is there
+            event.failure(lambda: waiting(FAILED), None, view.banner, **LIGHT)
 
         view.connect(self.settings.controls["min_region_area"])
         self.where.connect(self.picture)

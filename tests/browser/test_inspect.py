@@ -187,6 +187,7 @@ def test_what_goes_wrong_is_a_sentence_in_the_page(visit, screenshot, tmp_path):
     expect(page.get_by_text("Choose a picture first")).to_be_visible()
     bring(page, broken)
     expect(page.get_by_text("`notes.png` is no picture that Pillow can read")).to_be_visible()
+    expect(page.locator("#verdict")).to_contain_text("was not inspected", timeout=120_000)
     screenshot(page, "inspect-broken-file")
 
     page.get_by_role("button", name="Use another model").click()
