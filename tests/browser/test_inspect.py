@@ -15,7 +15,6 @@ from diffusionad import DiffusionADPipeline
 from diffusionad.demo import demo_model
 
 EXAMPLES = Path(demo_model("fabric"), "examples")
-REDRAW_SECONDS = 0.15
 
 
 @pytest.fixture
@@ -80,9 +79,7 @@ def test_every_control_of_the_inspect_tab_does_what_it_says(visit, screenshot, s
     assert sources(page, "#found") != before and page.locator("#run-line").inner_text() == ran
     set_slider(page.locator("#threshold"), 0.926)
     assert "moved by hand" not in see_verdict(page, "ANOMALOUS")
-    assert (
-        redraw_seconds(page) < 20 * REDRAW_SECONDS
-    )  # on a machine of unknown load; see the server's time below
+    assert redraw_seconds(page) < 1  # 0.1 is usual, but machines that test are busy
 
     # How it is shown.
     for control in ("Contours", "Heat map", "Mask", "Overlay"):
