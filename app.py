@@ -1,10 +1,14 @@
 """Entry of the Hugging Face Space and of `make demo`: build the screens, queue, launch.
 
+    python app.py [MODEL ...]
+
+MODEL: folder, Hub id, or organisation on the Hub, to offer beside the embedded models.
+DIFFUSIONAD_MODELS: the same, separated by commas, for when no MODEL is given.
 GRADIO_SERVER_NAME, GRADIO_SERVER_PORT: where to listen (127.0.0.1 and the first free port from 7860).
-DIFFUSIONAD_MODELS: more models to offer, folders and Hub ids separated by commas.
 """
 
 import logging
+import sys
 
 from diffusionad.ui import LAUNCH_OPTIONS, build_app
 
@@ -13,7 +17,7 @@ def main() -> None:
     """Serve until interrupted; Gradio prints the address."""
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("diffusionad").setLevel(logging.INFO)
-    app = build_app().queue(max_size=64)
+    app = build_app(sys.argv[1:] or None).queue(max_size=64)
     app.launch(**LAUNCH_OPTIONS)
 
 

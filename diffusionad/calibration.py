@@ -5,6 +5,7 @@ picture scores above the threshold with a probability of at most `rate`, whateve
 scores.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,9 @@ import numpy as np
 
 DEFAULT_RATE = 0.01
 MAX_STORED_SCORES = 1000
+FEW_PICTURES = 20
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Calibration:
         n: number of normal pictures it was made from.
         scores: their scores, ascending; at most 1000, evenly spaced quantiles of them when n is larger.
         date: UTC day of the calibration, ISO 8601.
+        pixel_threshold: pixels of the map above this are marked. A normal picture has any such pixel with a
+            probability of at most `rate`: the same promise. None where only scores were at hand.
     """
 
     threshold: float
@@ -33,6 +39,7 @@ class Calibration:
     n: int
     scores: tuple[float, ...]
     date: str
+    pixel_threshold: float | None = None
 
     def to_dict(self) -> dict:
         """Plain JSON types."""
@@ -57,30 +64,45 @@ class Calibration:
         at_least = len(stored) - np.searchsorted(stored, scores, side="left")
         return (1 + at_least) / (1 + len(stored))
 
+    def pixel_threshold_at(self, threshold: float) -> float:
+        """Where to cut the map when `threshold` is in force; moved by hand, it is the same for both."""
+        is_own = threshold == self.threshold and self.pixel_threshold is not None
+        return self.pixel_threshold if is_own else threshold
 
-def calibrate(scores: Sequence[float], rate: float | None = None) -> Calibration:
-    """Threshold for a promised false-alarm rate from scores of normal pictures (split-conformal quantile).
+    def drift_p_value(self, scores: Sequence[float]) -> float:
+        """How likely p-values as unevenly spread as those of `scores` are while nothing has changed.
 
-    The threshold is the k-th smallest score with k = ceil((n + 1)(1 - rate)).
+        Kolmogorov-Smirnov test. The p-values of new normal pictures are uniform only up to the luck of n
+        calibration pictures, and coarse where scores are tied; the two-sample form, new scores against those
+        of the calibration, allows for both.
 
-    Args:
-        scores: [n] scores of normal pictures that neither trained the model nor chose its checkpoint.
-        rate: promised false-alarm rate in (0, 1); None means the larger of 1 % and 1/(n+1).
+        Args:
+            scores: [M] of recent pictures.
 
-    Returns:
-        The calibration, ready to be stored with the pipeline.
+        Returns:
+            p-value in [0, 1] of the hypothesis that they are drawn like the calibration pictures.
+        """
+        new, stored = np.sort(np.asarray(scores, dtype=np.float64)), np.asarray(self.scores)
+        places = np.concatenate([new, stored])
+        below_new, below_stored = (np.searchsorted(s, places, side="right") / len(s) for s in (new, stored))
+        distance = np.abs(below_new - below_stored).max()
+        root = math.sqrt(len(new) * self.n / (len(new) + self.n))
+        # Kolmogorov's distribution, with Stephens' correction for finite samples.
+        x = (root + 0.12 + 0.11 / root) * distance
+        if x < 0.3:  # the series converges slowly there, to 1 within 1e-5
+            return 1.0
+        k = np.arange(1, 101)
+        return float(np.clip(2 * np.sum((-1.0) ** (k - 1) * np.exp(-2 * (k * x) ** 2)), 0, 1))
+
+
+def promised_rate(n: int, rate: float | None = None) -> float:
+    """The false-alarm rate to promise with n normal pictures: the wanted one, or max(1 %, 1/(n+1)).
 
     Raises:
-        ValueError: no or non-finite scores, or a rate that n scores cannot promise.
+        ValueError: no picture, or a rate that n pictures cannot promise; the message says what they can.
     """
-    ordered = np.sort(np.asarray(scores, dtype=np.float64).ravel())
-    n = len(ordered)
     if n == 0:
         raise ValueError("`scores` is empty; calibrate with at least one normal picture, better 99 or more.")
-    if not np.isfinite(ordered).all():
-        raise ValueError(
-            f"`scores` has {int((~np.isfinite(ordered)).sum())} NaN or infinite values; score again."
-        )
     smallest_rate = 1 / (n + 1)
     rate = max(DEFAULT_RATE, smallest_rate) if rate is None else rate
     if not 0 < rate < 1:
@@ -91,7 +113,43 @@ def calibrate(scores: Sequence[float], rate: float | None = None) -> Calibration
             f"`rate` is {rate:g}, but {n} normal pictures support {smallest_rate:.4g} at best; "
             f"use that, or calibrate with at least {math.ceil(1 / rate) - 1} pictures."
         )
+    return rate
+
+
+def calibrate(
+    scores: Sequence[float], rate: float | None = None, peaks: Sequence[float] | None = None
+) -> Calibration:
+    """Threshold for a promised false-alarm rate from scores of normal pictures (split-conformal quantile).
+
+    The threshold is the k-th smallest score with k = ceil((n + 1)(1 - rate)).
+
+    Args:
+        scores: [n] scores of normal pictures that neither trained the model nor chose its checkpoint.
+        rate: promised false-alarm rate in (0, 1); None means the larger of 1 % and 1/(n+1).
+        peaks: [n] highest value of the anomaly map of each of them; gives the pixel threshold.
+
+    Returns:
+        The calibration, ready to be stored with the pipeline.
+
+    Raises:
+        ValueError: no or non-finite values, or a rate that n scores cannot promise.
+    """
+    ordered = _sorted(scores, "scores")
+    n = len(ordered)
+    rate = promised_rate(n, rate)
+    if n < FEW_PICTURES:
+        logger.warning(
+            "Only %d normal pictures: no false-alarm rate below %.2g %% can be promised; use 99 for 1 %%.",
+            n,
+            100 / (n + 1),
+        )
     k = min(math.ceil((n + 1) * (1 - rate) - 1e-9), n)
+    pixel_threshold = None
+    if peaks is not None:
+        ordered_peaks = _sorted(peaks, "peaks")
+        if len(ordered_peaks) != n:
+            raise ValueError(f"`peaks` has {len(ordered_peaks)} values for {n} scores; give one a picture.")
+        pixel_threshold = float(ordered_peaks[k - 1])
     if n > MAX_STORED_SCORES:
         stored = np.quantile(ordered, np.linspace(0, 1, MAX_STORED_SCORES), method="higher")
     else:
@@ -102,4 +160,14 @@ def calibrate(scores: Sequence[float], rate: float | None = None) -> Calibration
         n=n,
         scores=tuple(float(s) for s in stored),
         date=datetime.now(UTC).date().isoformat(),
+        pixel_threshold=pixel_threshold,
     )
+
+
+def _sorted(values: Sequence[float], name: str) -> np.ndarray:
+    ordered = np.sort(np.asarray(values, dtype=np.float64).ravel())
+    if not np.isfinite(ordered).all():
+        raise ValueError(
+            f"`{name}` has {int((~np.isfinite(ordered)).sum())} NaN or infinite values; score again."
+        )
+    return ordered

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from diffusionad import __version__
 from diffusionad.commands import EXIT_INTERRUPTED, UsageError, inspect, serve
+from diffusionad.recalibration import recalibrate
 
 EXIT_USAGE, EXIT_PIPE = 2, 141
 
@@ -28,6 +29,18 @@ exit status:
   0  done    1  something is anomalous, with --fail-on-anomaly    2  it cannot be done; stderr says why
   130  interrupted; what was inspected until then is written
 """
+
+
+CALIBRATE_EPILOG = """\
+examples:
+  diffusionad calibrate good/ --model models/washer
+  diffusionad calibrate good/ --model org/name --output models/washer --rate 0.002
+
+Stored with the model: threshold, pixel threshold, rate, n, the day, and the scores behind the p-values.
+Settings given here are stored, too: the threshold holds for them alone.
+"""
+
+MODEL_HELP = "folder of a saved model, its id on the Hub (org/name), or the name of an embedded one"
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"diffusionad {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_inspect(commands)
+    _add_calibrate(commands)
     _add_serve(commands)
     return parser
 
@@ -72,18 +86,10 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     )
     parser.set_defaults(run=inspect)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders (with all below), globs")
-    parser.add_argument(
-        "--model",
-        required=True,
-        help="folder of a saved model, its id on the Hub (org/name), or the name of an embedded one",
-    )
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the results go")
 
-    run = parser.add_argument_group("running")
-    run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
-    run.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the networks"
-    )
+    run = _add_running(parser)
     run.add_argument(
         "--batch-size", type=int, default=8, metavar="N", help="pictures at a time, on a GPU (8)"
     )
@@ -92,21 +98,10 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--fail-on-anomaly", action="store_true", help="exit with 1 when something is anomalous")
     run.add_argument("--quiet", action="store_true", help="print errors only (and the lines of a watch)")
 
-    settings = parser.add_argument_group("settings", "what is not given is taken from the model")
+    settings = _add_score_settings(parser)
     settings.add_argument("--threshold", type=float, metavar="X", help="anomalous is what scores above, 0..1")
-    settings.add_argument("--t-fine", type=int, metavar="T", help="timestep of the little noise")
-    settings.add_argument("--t-coarse", type=int, metavar="T", help="timestep of the lot of noise")
-    settings.add_argument("--guidance-weight", type=float, metavar="W", help="0 uses the fine scale alone")
-    settings.add_argument("--num-noise-samples", type=int, metavar="N", help="noise draws to average")
-    settings.add_argument(
-        "--steps", type=int, metavar="N", help="1 is the method; more is classical denoising"
-    )
-    settings.add_argument("--roi", metavar="MASK", help="picture of a mask, white where to look")
     settings.add_argument(
         "--min-region-area", type=int, metavar="PIXELS", help="what is smaller is no anomaly"
-    )
-    settings.add_argument(
-        "--ignore-border", type=int, metavar="PIXELS", help="of the model's map, on each side"
     )
 
     watching = parser.add_argument_group("watching a folder")
@@ -123,6 +118,58 @@ def _add_inspect(commands: argparse._SubParsersAction) -> None:
     )
 
 
+def _add_calibrate(commands: argparse._SubParsersAction) -> None:
+    parser = commands.add_parser(
+        "calibrate",
+        help="set the threshold from pictures of good parts",
+        description="Set the threshold of a model for a false-alarm rate, from pictures of good parts that\n"
+        "it was neither trained on nor chosen by. The promise: of good parts like these, at most\n"
+        "that share scores above the threshold.",
+        epilog=CALIBRATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=recalibrate)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders (with all below), globs")
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where the calibrated model goes (the model's own folder)"
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        metavar="X",
+        help="false-alarm rate to promise, such as 0.01 (the larger of 0.01 and 1/(n+1), for n pictures)",
+    )
+    run = _add_running(parser)
+    run.add_argument("--quiet", action="store_true", help="print errors only")
+    _add_score_settings(parser)
+
+
+def _add_running(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    run = parser.add_argument_group("running")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    run.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of the networks"
+    )
+    return run
+
+
+def _add_score_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    settings = parser.add_argument_group("settings", "what is not given is taken from the model")
+    settings.add_argument("--t-fine", type=int, metavar="T", help="timestep of the little noise")
+    settings.add_argument("--t-coarse", type=int, metavar="T", help="timestep of the lot of noise")
+    settings.add_argument("--guidance-weight", type=float, metavar="W", help="0 uses the fine scale alone")
+    settings.add_argument("--num-noise-samples", type=int, metavar="N", help="noise draws to average")
+    settings.add_argument(
+        "--steps", type=int, metavar="N", help="1 is the method; more is classical denoising"
+    )
+    settings.add_argument("--roi", metavar="MASK", help="picture of a mask, white where to look")
+    settings.add_argument(
+        "--ignore-border", type=int, metavar="PIXELS", help="of the model's map, on each side"
+    )
+    return settings
+
+
 def _add_serve(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "serve",
@@ -134,7 +181,8 @@ def _add_serve(commands: argparse._SubParsersAction) -> None:
         "--model",
         action="append",
         default=[],
-        help="folder or Hub id to offer beside the embedded models; may be given several times",
+        help="offer this beside the embedded models: a folder, a Hub id, or an organisation for all of its "
+        "models; may be given several times; without it, DIFFUSIONAD_MODELS is read (separated by commas)",
     )
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 is all (127.0.0.1)")
     parser.add_argument("--port", type=int, help="port to listen on (the first free one from 7860)")

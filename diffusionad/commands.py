@@ -8,16 +8,19 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusionad import __version__
+from diffusionad.calibration import Calibration
 from diffusionad.demo import demo_model, demo_models
+from diffusionad.drift import WINDOW, DriftMonitor
 from diffusionad.image_io import ImageError, find_images, read_image
 from diffusionad.inspection import OVERLAYS, PANELS, Inspector, common_root
-from diffusionad.results import ResultWriter, percent
+from diffusionad.results import Result, ResultWriter, percent
 from diffusionad.watch import Stop, WatchLog, watch
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ def inspect(args: argparse.Namespace) -> int:
     except (ValueError, RuntimeError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise UsageError(_one_line(error)) from error
+        raise UsageError(one_line(error)) from error
 
 
 def _check_inspect(args: argparse.Namespace) -> list[Path]:
@@ -76,7 +79,7 @@ def _check_inspect(args: argparse.Namespace) -> list[Path]:
             read_image(args.roi)
         files = [] if args.watch else find_images(args.paths)
     except (ImageError, OSError) as error:
-        raise UsageError(_one_line(error)) from error
+        raise UsageError(one_line(error)) from error
     # What an earlier run has drawn is no picture to inspect, when the output lies among the pictures.
     drawn = tuple(Path(os.path.abspath(args.output), name) for name in (OVERLAYS, PANELS))
     files = [f for f in files if not any(Path(os.path.abspath(f)).is_relative_to(d) for d in drawn)]
@@ -92,7 +95,6 @@ def _check_inspect(args: argparse.Namespace) -> list[Path]:
 def load_pipeline(args: argparse.Namespace) -> "DiffusionADPipeline":
     """The model on its device, with the settings given on the command line."""
     import torch
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     from diffusionad.pipeline import DiffusionADPipeline
 
@@ -100,23 +102,24 @@ def load_pipeline(args: argparse.Namespace) -> "DiffusionADPipeline":
     device = next(d for d in available if available[d]) if args.device == "auto" else args.device
     if not available[device]:
         raise UsageError(f"--device {device}: torch {torch.__version__} finds none; use cpu or auto.")
-    is_embedded = args.model in demo_models() and not Path(args.model).is_dir()
-    source = demo_model(args.model) if is_embedded else args.model
     try:
-        pipeline = DiffusionADPipeline.from_pretrained(source, dtype=getattr(torch, args.dtype))
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise UsageError(
-            f"--model: `{args.model}` is no folder, and the Hub did not give it ({type(error).__name__}): "
-            "check its name, the network, and for a private one `hf auth login`."
-        ) from error
+        pipeline = DiffusionADPipeline.from_pretrained(model_source(args), dtype=getattr(torch, args.dtype))
     except (OSError, ValueError) as error:
-        raise UsageError(f"--model: {_one_line(error)}") from error
-    given = {name: getattr(args, option) for option, name in SETTINGS.items()}
+        raise UsageError(f"--model: {one_line(error)}") from error
+    if args.command == "calibrate":
+        pipeline.configure(calibration=None)  # it is about to be replaced: no warning that it no longer fits
+    given = {name: getattr(args, option, None) for option, name in SETTINGS.items()}
     try:
         pipeline.configure(**{name: value for name, value in given.items() if value is not None})
     except ValueError as error:
-        raise UsageError(_one_line(error)) from error
+        raise UsageError(one_line(error)) from error
     return pipeline.to(device)
+
+
+def model_source(args: argparse.Namespace) -> str:
+    """What `--model` names: a folder, an embedded model's folder, or an id on the Hub."""
+    is_embedded = args.model in demo_models() and not Path(args.model).is_dir()
+    return demo_model(args.model) if is_embedded else args.model
 
 
 def _inspect_files(args: argparse.Namespace, inspector: Inspector, files: list[Path]) -> int:
@@ -124,6 +127,7 @@ def _inspect_files(args: argparse.Namespace, inspector: Inspector, files: list[P
 
     started = time.perf_counter()
     header = _header(args, inspector.pipeline)
+    monitor = _monitor(inspector.pipeline)
     say = (lambda text: None) if args.quiet else (lambda text: tqdm.write(text, file=sys.stdout))
     # The bar is for a person at a terminal, not for a log file.
     with (
@@ -131,7 +135,7 @@ def _inspect_files(args: argparse.Namespace, inspector: Inspector, files: list[P
         ResultWriter(args.output, header, len(files)) as writer,
         tqdm(total=len(files), unit="picture", disable=True if args.quiet else None, leave=False) as bar,
     ):
-        for result in inspector(files, common_root(files)):
+        for result in monitored(inspector(files, common_root(files)), monitor):
             writer.add(result)
             bar.update()
             if result.error is not None:
@@ -141,6 +145,9 @@ def _inspect_files(args: argparse.Namespace, inspector: Inspector, files: list[P
             if stop.requested:
                 break
     summary = writer.summary()
+    warning = monitor and monitor.warning()
+    if warning:
+        print(warning, file=sys.stderr)
     say(_summary_text(args, inspector, summary, time.perf_counter() - started))
     if not summary["complete"]:
         return EXIT_INTERRUPTED
@@ -189,13 +196,14 @@ def _header(args: argparse.Namespace, pipeline: "DiffusionADPipeline") -> dict[s
 def _watch(args: argparse.Namespace, inspector: Inspector) -> int:
     folder, output = (Path(os.path.abspath(path)) for path in (args.watch, args.output))
     log = WatchLog(args.output / "watched.jsonl")
+    monitor = _monitor(inspector.pipeline)
     with Stop() as stop:
         if not args.quiet:
             print(f"Watching {args.watch}; Ctrl-C ends it.", file=sys.stderr, flush=True)
         watch(
             folder,
             log,
-            lambda files: inspector(files, folder),
+            lambda files: monitored(inspector(files, folder), monitor, every=WINDOW),
             stop,
             args.interval,
             ignore=[output / OVERLAYS, output / PANELS],
@@ -203,27 +211,48 @@ def _watch(args: argparse.Namespace, inspector: Inspector) -> int:
     return 0
 
 
+def _monitor(pipeline: "DiffusionADPipeline") -> DriftMonitor | None:
+    """None without a calibration to compare with."""
+    calibration = pipeline.config.calibration
+    return None if calibration is None else DriftMonitor(Calibration.from_dict(calibration))
+
+
+def monitored(
+    results: Iterable[Result], monitor: DriftMonitor | None, every: int | None = None
+) -> Iterator[Result]:
+    """The results as they come; the monitor sees their scores and, after so many, warns on stderr."""
+    for result in results:
+        if monitor is not None and result.verdict is not None:
+            monitor.add(result.verdict.score)
+            warning = monitor.warning() if every and monitor.count % every == 0 else None
+            if warning:
+                print(warning, file=sys.stderr, flush=True)
+        yield result
+
+
 def serve(args: argparse.Namespace) -> int:
-    for model in args.model:
-        if not Path(model).is_dir() and model.count("/") != 1:
-            raise UsageError(f"--model: `{model}` is neither a folder nor the id of a repository (org/name).")
     try:
         from diffusionad.ui import LAUNCH_OPTIONS, build_app
     except ModuleNotFoundError as error:
         if error.name != "gradio":
             raise
         raise UsageError("the screens need gradio; `pip install 'diffusionad[app]'` installs it.") from error
+    from diffusionad.hub_models import find_models
 
-    app = build_app(args.model or None).queue(max_size=64)
+    try:
+        models = [found for model in args.model for found in find_models(model)]
+    except OSError as error:
+        raise UsageError(f"--model: {one_line(error)}") from error
+    app = build_app(models or None).queue(max_size=64)
     try:
         app.launch(server_name=args.host, server_port=args.port, **LAUNCH_OPTIONS)
     except OSError as error:
-        raise UsageError(f"--port: {_one_line(error)}") from error
+        raise UsageError(f"--port: {one_line(error)}") from error
     except KeyboardInterrupt:
         app.close()
     return 0
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """The sentence of an error; libraries append paragraphs to theirs."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -5,6 +5,7 @@ diffusers' own loader takes a component of ours from a local folder but refuses 
 """
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import snapshot_download
 
+from diffusionad.hub_errors import hub_errors
 from diffusionad.official_unet import OfficialUNet
 from diffusionad.segmenter import AnomalySegmenter
 
@@ -23,6 +25,8 @@ COMPONENTS = {
     "scheduler": (DDPMScheduler,),
     "segmenter": (AnomalySegmenter,),
 }
+
+CONFIGS = ("model_index.json", "scheduler/scheduler_config.json", "segmenter/config.json", "unet/config.json")
 
 
 def entry_of(component_class: type) -> list[str]:
@@ -38,7 +42,13 @@ def find_folder(
     cache_dir: str | os.PathLike | None,
     local_files_only: bool,
 ) -> Path:
-    """The folder itself, or the local snapshot of a repository on the Hub with the files that are needed."""
+    """The folder itself, or the local snapshot of a repository on the Hub with the files that are needed.
+
+    Raises:
+        FileNotFoundError: no such folder, repository, revision or file, or out of reach and not in the cache.
+        PermissionError: the repository is gated.
+        OSError: the download failed.
+    """
     folder = Path(name_or_path)
     if folder.is_dir():
         return folder
@@ -46,20 +56,42 @@ def find_folder(
         raise FileNotFoundError(
             f"`{name_or_path}` is neither a folder nor the id of a repository (org/name)."
         )
-    return Path(
-        snapshot_download(
-            str(name_or_path),
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            allow_patterns=["model_index.json", "*/*config.json", f"*/{_weights_name(variant)}"],
+    repo = f"`{name_or_path}` (revision {revision})" if revision else f"`{name_or_path}`"
+    weights = _weights_name(variant)
+    needed = [*CONFIGS, f"unet/{weights}", f"segmenter/{weights}"]
+    with hub_errors(repo):
+        snapshot = Path(
+            snapshot_download(
+                str(name_or_path),
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                allow_patterns=needed,
+            )
         )
-    )
+    for file in needed:
+        if not (snapshot / file).is_file():
+            if file == "model_index.json":
+                advice = "it is not a DiffusionAD model"
+            elif variant and file.endswith(weights):
+                advice = "load it without `variant`"
+            else:
+                advice = "ask its owner for it, or load another `revision`"
+            raise FileNotFoundError(f"{repo} has no file `{file}`; {advice}.")
+    return snapshot
 
 
 def _weights_name(variant: str | None) -> str:
     return f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
+
+
+def _remedy(path: Path) -> str:
+    """What to do about a damaged file."""
+    for folder in path.parents:
+        if folder.name == "snapshots":  # of links into the cache of the Hub's client
+            return f"delete `{folder.parent}` and load it again"
+    return "copy the model again"
 
 
 def read_index(folder: Path, class_name: str) -> dict[str, Any]:
@@ -86,9 +118,11 @@ def load_component(
         try:
             return DDPMScheduler.from_pretrained(folder / name)
         except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"`{config}` cannot be used ({error}); copy the model again.") from error
+            raise ValueError(f"`{config}` cannot be used ({error}); {_remedy(config)}.") from error
     weights = folder / name / _weights_name(variant)
-    _read_json(folder / name / "config.json")
+    config = folder / name / "config.json"
+    if "quantization_config" in _read_json(config):
+        raise ValueError(f"`{config}` asks for quantized weights; only plain ones are loaded.")
     _require_file(weights)
     try:
         model, report = component_class.from_pretrained(
@@ -100,14 +134,20 @@ def load_component(
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"`{weights}` cannot be loaded ({error}); copy the model again.") from error
+        raise ValueError(f"`{weights}` cannot be loaded ({error}); {_remedy(weights)}.") from error
     if report["missing_keys"]:
         raise ValueError(
             f"`{weights}` lacks {len(report['missing_keys'])} weights, such as {report['missing_keys'][0]}."
         )
+    logging.getLogger("diffusers.models.modeling_utils").addFilter(_is_about_something)
     # Where it was loaded from would be saved with it, and published.
     model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k != "_name_or_path"})
     return model
+
+
+def _is_about_something(record: logging.LogRecord) -> bool:
+    """diffusers warns on every cast of modules that have to stay in float32, even where none has to."""
+    return "should be kept in float32: []" not in record.getMessage()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -115,12 +155,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`{path}` is not valid JSON ({error}); copy the model again.") from error
+        raise ValueError(f"`{path}` is not valid JSON ({error}); {_remedy(path)}.") from error
     if not isinstance(values, dict):
-        raise ValueError(f"`{path}` holds a {type(values).__name__}, not settings; copy the model again.")
+        raise ValueError(f"`{path}` holds a {type(values).__name__}, not settings; {_remedy(path)}.")
     return values
 
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f"`{path}` is missing; copy the model again, with all its files.")
+        raise FileNotFoundError(f"`{path}` is missing; {_remedy(path)}, with all its files.")

@@ -47,11 +47,13 @@ class DiffusionADOutput(BaseOutput):
         is_anomalous: bool [N], score above the threshold (and a region left, when `min_region_area` is set).
         p_value: float64 [N] in (0, 1], probability that a normal picture scores this high; None without a
             calibration that fits the settings of this call.
-        mask: list of N bool [H_i,W_i], map above the threshold, regions that are too small left out.
+        mask: list of N bool [H_i,W_i], map above `pixel_threshold`, regions that are too small left out.
         reconstruction: the anomaly-free pictures at the model's size S, by `output_type`: "pil" a list of N
             RGB images, "np" float32 [N,S,S,3] in [0, 1], "pt" float32 [N,3,S,S] in [0, 1].
         regions: for each picture its connected anomalous regions, highest peak first, in its own pixels.
-        threshold: the threshold that was applied to scores and maps, in [0, 1].
+        threshold: the threshold that was applied to scores, in [0, 1].
+        pixel_threshold: the one that was applied to maps, in [0, 1]: the calibration's own at its threshold,
+            else the same as `threshold`.
         timings: seconds of the whole call by stage: "preprocess", "denoise", "segment", "score", "total".
     """
 
@@ -63,6 +65,7 @@ class DiffusionADOutput(BaseOutput):
     reconstruction: list[Image.Image] | np.ndarray | Tensor
     regions: list[list[Region]]
     threshold: float
+    pixel_threshold: float
     timings: dict[str, float]
 
 
@@ -223,6 +226,7 @@ class DiffusionADPipeline(DiffusionPipeline):
         settings = {**self.config, **{name: value for name, value in overrides.items() if value is not None}}
         self.check_inputs(sources, settings, generator, batch_size, output_type)
         inside = self._inside(settings)
+        pixel_threshold = self._pixel_threshold(settings)
         noises = self._draw_noise(settings, generator)
 
         started = time.perf_counter()
@@ -265,7 +269,7 @@ class DiffusionADPipeline(DiffusionPipeline):
             for model_map, size in zip(model_maps, sizes, strict=True):
                 scores.append(top_mean(model_map, settings["top_fraction"], inside))
                 full = resize(np.where(inside, model_map, np.float32(0)), size).clip(0, 1)
-                mask, found = find_regions(full, full > settings["threshold"], settings["min_region_area"])
+                mask, found = find_regions(full, full > pixel_threshold, settings["min_region_area"])
                 maps.append(full)
                 masks.append(mask)
                 regions.append(found)
@@ -287,6 +291,7 @@ class DiffusionADPipeline(DiffusionPipeline):
             reconstruction=_to_output_type(torch.cat(reconstructions), output_type),
             regions=regions,
             threshold=float(settings["threshold"]),
+            pixel_threshold=float(pixel_threshold),
             timings=timings,
         )
 
@@ -440,11 +445,20 @@ class DiffusionADPipeline(DiffusionPipeline):
             raise ValueError("`roi` leaves no pixel to look at; mark with non-zero pixels where to look.")
         return inside
 
-    def _p_values(self, score: np.ndarray, settings: dict[str, Any]) -> np.ndarray | None:
+    def _calibration(self, settings: dict[str, Any]) -> Calibration | None:
+        """The stored one, if it holds for these settings."""
         calibrated_alike = all(settings[name] == self.config[name] for name in SCORE_SETTINGS)
         if self.config.calibration is None or not calibrated_alike:
             return None
-        return Calibration.from_dict(self.config.calibration).p_values(score)
+        return Calibration.from_dict(self.config.calibration)
+
+    def _p_values(self, score: np.ndarray, settings: dict[str, Any]) -> np.ndarray | None:
+        calibration = self._calibration(settings)
+        return None if calibration is None else calibration.p_values(score)
+
+    def _pixel_threshold(self, settings: dict[str, Any]) -> float:
+        calibration, threshold = self._calibration(settings), settings["threshold"]
+        return threshold if calibration is None else calibration.pixel_threshold_at(threshold)
 
     @classmethod
     def from_pretrained(
@@ -475,7 +489,9 @@ class DiffusionADPipeline(DiffusionPipeline):
             The pipeline on the CPU.
 
         Raises:
-            FileNotFoundError: a file is missing; the message says which.
+            FileNotFoundError: no such repository or revision, or a file is missing; the message says which.
+            PermissionError: the repository is gated.
+            OSError: the Hub did not deliver.
             ValueError: another kind of model, damaged files or an unknown setting.
         """
         folder = find_folder(

@@ -108,6 +108,7 @@ def _check_roi(roi: Any) -> None:
 def _check_calibration(calibration: Any) -> None:
     if calibration is None:
         return
-    fields = {"threshold", "rate", "n", "scores", "date"}
-    if not isinstance(calibration, dict) or set(calibration) != fields or not calibration["scores"]:
+    needed = {"threshold", "rate", "n", "scores", "date"}
+    is_whole = isinstance(calibration, dict) and set(calibration) - {"pixel_threshold"} == needed
+    if not is_whole or not calibration["scores"]:
         raise ValueError("`calibration` is damaged; calibrate again.")

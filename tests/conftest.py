@@ -35,6 +35,8 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
+from example_run import write_run
+from PIL import Image
 
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
 
@@ -90,6 +92,13 @@ def tiny_model_folder(tiny_pipeline: DiffusionADPipeline, tmp_path_factory: pyte
 def fresh_pipeline(tiny_model_folder: Path) -> DiffusionADPipeline:
     """A copy of `tiny_pipeline` that the test may change."""
     return DiffusionADPipeline.from_pretrained(tiny_model_folder)
+
+
+@pytest.fixture
+def run(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A finished run of `tiny_pipeline`, with figures that nobody measured."""
+    write_run(tmp_path / "run", tiny_model_folder)
+    return tmp_path / "run"
 
 
 @pytest.fixture
@@ -179,3 +188,29 @@ def wait_until_served(url: str, process: subprocess.Popen, log: Path) -> None:
         except httpx.TransportError:
             time.sleep(0.1)
     raise AssertionError(f"not served after three minutes: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def waves(tmp_path_factory: pytest.TempPathFactory, make_pictures: Callable[..., list[np.ndarray]]) -> Path:
+    """MVTec-AD layout: pictures of 72 x 64 pixels, two kinds of defect with masks, clean twins of one."""
+    root = tmp_path_factory.mktemp("data") / "waves"
+
+    def save(path: Path, pixels: np.ndarray) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+
+    pictures = [p[:, :64] for p in make_pictures(22, side=72)]
+    for i, pixels in enumerate(pictures[:12]):
+        save(root / f"train/good/{i:03d}.png", pixels)
+    for i, pixels in enumerate(pictures[12:16]):
+        save(root / f"test/good/{i:03d}.png", pixels)
+    for kind, start in (("bright", 16), ("dark", 19)):
+        for i, pixels in enumerate(pictures[start : start + 3]):
+            mask = np.zeros((72, 64), np.uint8)
+            mask[10 + i : 22, 5:40] = 255
+            damaged = np.where(mask[..., None] > 0, 255 if kind == "bright" else 0, pixels).astype(np.uint8)
+            save(root / f"test/{kind}/{i:03d}.png", damaged)
+            save(root / f"ground_truth/{kind}/{i:03d}_mask.png", mask)
+            if kind == "bright":
+                save(root / f"clean/{kind}/{i:03d}.png", pixels)
+    return root

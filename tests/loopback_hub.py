@@ -85,8 +85,9 @@ class Repo:
 class Fault:
     """What goes wrong, `times` times, with requests whose "METHOD /path" matches `pattern`.
 
-    `answer`: an HTTP status; "drop" closes the connection without an answer; "die" does so and stops the Hub;
-    "truncate" sends half the file and claims that it is all; "break" claims the whole file and sends half.
+    `answer`: an HTTP status; "drop" closes the connection without an answer; "die" cuts all connections, and
+    the Hub is away for a moment; "truncate" sends half the file and claims that it is all; "break" claims the
+    whole file and sends half.
     """
 
     pattern: str
@@ -176,8 +177,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, *args: Any):
-        super().__init__(*args)
         self.connections: set[socket.socket] = set()
+        super().__init__(*args)
 
     def process_request(self, request: socket.socket, client_address: Any) -> None:
         self.connections.add(request)
@@ -207,6 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.fault and self.fault.answer in ("drop", "die"):
             if self.fault.answer == "die":
                 self.hub.stop()
+                threading.Timer(0.5, self.hub.start).start()
             self.close_connection = True
             return _cut(self.connection)
         try:
@@ -443,7 +445,7 @@ def _describe(repo: Repo, commit: Commit) -> dict[str, Any]:
     card = commit.files.get("README.md", Blob(b"", is_lfs=False)).data.decode()
     tags = re.findall(r"^- (\S+)$", card.partition("\n---\n")[0], flags=re.MULTILINE)
     library = re.findall(r"^library_name: (\S+)$", card, flags=re.MULTILINE)
-    siblings = [{"rfilename": path} for path in sorted(commit.files)]
+    siblings = [{"rfilename": path, "size": len(blob.data)} for path, blob in sorted(commit.files.items())]
     flags = {"private": repo.private, "gated": "manual" if repo.gated else False, "disabled": False}
     dates = {"createdAt": DATE, "lastModified": DATE}
     return {"id": repo.id, "sha": commit.sha, "tags": tags + library, "siblings": siblings, **flags, **dates}

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "diffusionad"
 HEAVY = {"accelerate", "gradio", "matplotlib", "ray", "scipy", "skimage", "sklearn", "torchvision"}
 MAY_BE_HEAVY = ("ui", "at_scale.py", "export.py")
 # They also serve the exported model, which runs without torch.
-WITHOUT_TORCH = ("image_io", "tiling", "scoring", "calibration", "visualize")
+WITHOUT_TORCH = ("image_io", "tiling", "scoring", "calibration", "drift", "visualize")
 
 
 def python_files(folder: str) -> list[Path]:

@@ -127,3 +127,41 @@ def test_many_scores_are_stored_as_quantiles():
     assert calibration.threshold == np.sort(scores)[4950]  # k = ceil(5001 * 0.99) = 4951
     assert (calibration.scores[0], calibration.scores[-1]) == (scores.min(), scores.max())
     assert set(calibration.scores) <= set(scores)
+
+
+@pytest.mark.parametrize(("n", "rate"), [(20, 0.05), (99, 0.01), (300, 0.05)])
+def test_no_pixel_of_a_normal_picture_is_marked_but_in_the_promised_share_of_them(n, rate):
+    generator = np.random.default_rng(n)
+    marked = []
+    for _ in range(400):
+        # Pixels of one picture are alike: only whole pictures are independent of each other.
+        maps = generator.random((n + 60, 1, 1)) ** 3 * generator.random((n + 60, 5, 5))
+        peaks = maps.max(axis=(1, 2))
+        threshold = calibrate(maps.mean(axis=(1, 2))[:n], rate, peaks[:n]).pixel_threshold
+        marked.append((maps[n:] > threshold).any(axis=(1, 2)).mean())
+    standard_error = np.std(marked) / len(marked) ** 0.5
+    assert rate - 1 / (n + 1) - 3 * standard_error <= np.mean(marked) <= rate + 3 * standard_error
+
+
+def test_the_pixel_threshold_holds_at_its_own_threshold_alone():
+    calibration = calibrate([0.1, 0.2, 0.3], 0.25, peaks=[0.4, 0.6, 0.5])
+    assert (calibration.threshold, calibration.pixel_threshold) == (0.3, 0.6)
+    assert calibration.pixel_threshold_at(0.3) == 0.6
+    assert calibration.pixel_threshold_at(0.31) == 0.31
+    assert calibrate([0.1, 0.2, 0.3], 0.25).pixel_threshold_at(0.3) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("peaks", "words"), [([0.1], "`peaks` has 1 values for 3 scores"), ([1, np.nan, 1], "`peaks` has 1 NaN")]
+)
+def test_peaks_that_do_not_fit_the_scores_are_refused(peaks, words):
+    with pytest.raises(ValueError, match=words):
+        calibrate([0.1, 0.2, 0.3], peaks=peaks)
+
+
+def test_fewer_than_20_pictures_work_with_a_wider_promise_and_a_warning(caplog):
+    assert calibrate(np.linspace(0, 1, 19)).rate == pytest.approx(0.05)
+    assert "Only 19 normal pictures: no false-alarm rate below 5 % can be promised" in caplog.text
+    caplog.clear()
+    calibrate(np.linspace(0, 1, 20))
+    assert caplog.records == []

@@ -172,11 +172,12 @@ def test_what_cannot_be_done_is_said_in_one_sentence(inspect, pictures, capsys, 
     assert sentence in printed.err
 
 
-def test_a_model_that_the_hub_does_not_give_is_a_sentence_too(inspect, pictures, capsys, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+def test_a_model_that_the_hub_does_not_have_is_a_sentence_too(inspect, pictures, capsys, hub):
     assert inspect(pictures, "--model", "org/nothing") == 2
     [sentence] = capsys.readouterr().err.splitlines()
-    assert sentence.startswith("diffusionad inspect: --model: `org/nothing` is no folder, and the Hub")
+    assert sentence.startswith(
+        "diffusionad inspect: --model: The Hub has no `org/nothing`, or it is private;"
+    )
 
 
 def test_an_embedded_model_goes_by_its_name(inspect, pictures, out, tiny_model_folder, monkeypatch):
@@ -332,9 +333,16 @@ def test_serve_shows_the_screens_until_ctrl_c(tiny_model_folder):
     assert process.returncode == 0 and "Traceback" not in stderr
 
 
-def test_serve_refuses_a_model_that_is_not_there(capsys):
-    assert main(["serve", "--model", "missing"]) == 2
-    assert "`missing` is neither a folder nor the id" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("missing", "`missing` is no folder, and the Hub lists no model"),
+        ("a/b/c", "`a/b/c` is neither a folder"),
+    ],
+)
+def test_serve_refuses_a_model_that_is_not_there(capsys, hub, name, sentence):
+    assert main(["serve", "--model", name]) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_pictures_are_read_only_when_it_is_their_turn(tiny_pipeline, pictures, out):

@@ -9,6 +9,7 @@ from PIL import Image
 
 import diffusionad
 from diffusionad import DiffusionADPipeline
+from diffusionad.fingerprint import pipeline_sha256
 
 
 @pytest.mark.parametrize("name", diffusionad.demo_models())
@@ -28,10 +29,12 @@ def test_an_embedded_model_tells_its_own_examples_apart(name: str) -> None:
 
 @pytest.mark.parametrize("name", diffusionad.demo_models())
 def test_the_figures_of_an_embedded_model_meet_what_is_promised(name: str) -> None:
-    metrics = json.loads((Path(diffusionad.demo_model(name)) / "metrics.json").read_text())
+    folder = Path(diffusionad.demo_model(name))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["pipeline_sha256"] == pipeline_sha256(folder)
     assert metrics["n_good"] >= 100 and metrics["n_defective"] >= 100
-    assert metrics["image_auroc"] >= 0.98
-    assert metrics["pixel_auroc"] >= 0.95
+    assert metrics["image_auroc"]["value"] >= 0.98
+    assert metrics["pixel_auroc"]["value"] >= 0.95
     assert all(value < 0.90 for value in metrics["baselines"].values())
 
 

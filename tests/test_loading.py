@@ -94,6 +94,19 @@ def test_loading_says_nothing(tiny_model_folder, caplog, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_casting_warns_of_no_modules_that_do_not_exist(fresh_pipeline, caplog, capfd):
+    fresh_pipeline.to(torch.bfloat16)
+    assert fresh_pipeline.dtype == torch.bfloat16
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_quantized_weights_are_refused(folder):
+    edit_json(folder / "unet" / "config.json", quantization_config={"quant_method": "torchao"})
+    with pytest.raises(ValueError, match=r"unet/config\.json` asks for quantized weights; only plain ones"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
 def test_the_half_precision_variant_is_saved_and_loaded(
     tiny_pipeline, tiny_model_folder, make_pictures, tmp_path
 ):

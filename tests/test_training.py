@@ -94,7 +94,8 @@ def test_a_run_writes_its_folder(finished_run: Path) -> None:
     ):
         assert (finished_run / name).exists(), name
     metrics = json.loads((finished_run / "metrics.json").read_text())
-    assert 0 <= metrics["image_auroc"] <= 1
+    assert 0 <= metrics["image_auroc"]["value"] <= 1
+    assert metrics["calibration"]["n"] == 4
     assert metrics["steps"] == 8
     assert metrics["n_good"] == metrics["n_defective"] == 4
     assert len((finished_run / "scores.csv").read_text().splitlines()) == 9

@@ -311,23 +311,6 @@ def test_on_a_public_space_visitors_reach_the_models_on_offer_but_no_other_folde
     assert FakePipeline.loads == ["a"]
 
 
-def test_a_model_on_the_hub_brings_its_figures_and_the_examples_of_those_on_offer(
-    hub, tiny_model_folder, make_pictures, tmp_path
-):
-    files = {str(p.relative_to(tiny_model_folder)): p for p in tiny_model_folder.rglob("*") if p.is_file()}
-    files = {name: path.read_bytes() for name, path in files.items()}
-    files["metrics.json"] = json.dumps({"aupro": {"value": 0.75, "interval": [0.7, 0.8]}}).encode()
-    files["examples/good_1.png"] = write(tmp_path / "good.png", make_pictures(1)[0]).read_bytes()
-    for name in ("org/offered", "org/typed"):
-        hub.add_model(name, files)
-    hub.add_model("org/bare", {name: data for name, data in files.items() if "/" in name or "index" in name})
-    registry = ModelRegistry(["org/offered"])
-    offered, typed, bare = (registry.get(f"org/{name}") for name in ("offered", "typed", "bare"))
-    assert "<dd>0.750</dd>" in model_card(offered) and "<dd>0.750</dd>" in model_card(typed)
-    assert [path.name for path in offered.examples()] == ["good_1.png"] and typed.examples() == []
-    assert bare.metrics() == {} and bare.pipeline is not None
-
-
 # Requests of one model at the same time.
 
 

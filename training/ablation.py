@@ -1,26 +1,43 @@
-"""What each part of the method does, on a trained pipeline and without training again.
+"""What each part of the method does, on any trained pipeline and without training again.
 
-    python -m training.ablation --model RUN/pipeline --data FOLDER --output benchmarks/NAME_ablation.json
+    python -m training.ablation --model RUN/pipeline --data FOLDER --output benchmarks/ablation_NAME
+    python -m training.ablation ... --studies steps guidance --per-kind 4
+    python -m training.ablation ... --studies losses synthesis --config RUN/config.toml --minutes 10
 
-For a grid of (t_fine, t_coarse, guidance_weight): detection, and where clean twins exist how much of a defect
-the reconstruction leaves (`defect_residue`) and how well it keeps normal pictures (PSNR). And the segmenter
-fed the picture twice: is the reconstruction used at all?
+Writes NAME.json, NAME.md and plots. Each row is written as soon as it is measured: the same command goes on
+where it was stopped. Two studies train again, and run only when they are asked for.
 """
 
 import argparse
 import itertools
 import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffusionad import DiffusionADPipeline
-from training.catalog import Record, scan
-from training.evaluation import evaluate, provenance
+import torch
 
-FIGURES = ("image_auroc", "pixel_auroc", "aupro")
-T_FINE, T_COARSE, WEIGHTS = (100, 200, 300, 400), (400, 500), (0.0, 1.0, 2.0)
+from diffusionad import DiffusionADPipeline
+from diffusionad.guidance import alpha_bar_at
+from diffusionad.loading import find_folder
+from training.ablation_report import write_plots, write_report
+from training.catalog import Record, scan
+from training.evaluation import evaluate
+from training.provenance import data_sha256, provenance
+from training.synthesis import FAMILIES
+
+FIGURES = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro")
+STEPS = (1, 2, 5, 10, 25, 50)
+WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+GRID = tuple(itertools.product((100, 200, 300, 400), (400, 500), (0.0, 1.0, 2.0)))
+NOISE_SAMPLES = (1, 2, 4, 8)
+SEEDS = (0, 1, 2, 3, 4)
+
+Variant = tuple[str, dict[str, Any]]  # its label, and the settings in which it differs
 
 
 @contextmanager
@@ -33,35 +50,116 @@ def segmenter_sees_the_picture_twice(pipeline: DiffusionADPipeline) -> Iterator[
         hook.remove()
 
 
-def measure(pipeline: DiffusionADPipeline, records: list[Record], description: str) -> dict[str, Any]:
-    """Detection and reconstruction of the pipeline as it is configured."""
-    metrics, _ = evaluate(pipeline, records, description)
-    return {**{k: metrics[k] for k in FIGURES if k in metrics}, **metrics.get("reconstruction", {})}
+def setting_studies(pipeline: DiffusionADPipeline) -> dict[str, list[Variant]]:
+    """The studies that only change settings of the call."""
+    config = pipeline.config
+    alpha_bar = alpha_bar_at(pipeline.scheduler.alphas_cumprod, config.t_fine, torch.zeros(1)).item()
+    # Guidance blends with a weight of w (1 - alpha_bar): at this w, the coarse prediction is all of it.
+    coarse_only = 1 / (1 - alpha_bar)
+    steps = [n for n in STEPS if n <= config.t_coarse]
+    # Without guidance the coarse scale does not matter: one row is enough.
+    grid = [(f, c, w) for f, c, w in GRID if f < c and (w > 0 or c == max(c for _, c, _ in GRID))]
+    names = ("t_fine", "t_coarse", "guidance_weight")
+    return {
+        "steps": [
+            ("one norm-guided step" if n == 1 else f"{n} DDPM steps", {"num_inference_steps": n})
+            for n in steps
+        ],
+        "guidance": [
+            *((f"w = {w:g}" + " (fine only)" * (w == 0), {"guidance_weight": w}) for w in WEIGHTS),
+            (f"w = {coarse_only:.3g} (coarse only)", {"guidance_weight": coarse_only}),
+        ],
+        "grid": [(f"{f}, {c}, w = {w:g}", dict(zip(names, (f, c, w), strict=True))) for f, c, w in grid],
+        "noise": [(f"{n} draws", {"num_noise_samples": n}) for n in NOISE_SAMPLES],
+        "seeds": [(f"seed {seed}", {"seed": seed}) for seed in SEEDS],
+    }
 
 
-def guidance_grid(pipeline: DiffusionADPipeline, records: list[Record]) -> list[dict[str, Any]]:
-    """A row for each (t_fine, t_coarse, guidance_weight) with t_fine below t_coarse."""
-    saved = {k: pipeline.config[k] for k in ("t_fine", "t_coarse", "guidance_weight")}
-    rows = []
-    for t_fine, t_coarse, weight in itertools.product(T_FINE, T_COARSE, WEIGHTS):
-        # Without guidance the coarse scale does not matter: one row is enough.
-        if t_fine >= t_coarse or (weight == 0 and t_coarse != T_COARSE[-1]):
-            continue
-        settings = {"t_fine": t_fine, "t_coarse": t_coarse, "guidance_weight": weight}
-        pipeline.configure(**settings)
-        rows.append({**settings, **measure(pipeline, records, f"{t_fine}, {t_coarse}, w = {weight:g}")})
-    pipeline.configure(**saved)
-    return rows
+RETRAINING: dict[str, list[tuple[str, str]]] = {
+    "synthesis": [
+        *((f"{family} alone", f'synthesis.families=["{family}"]') for family in FAMILIES),
+        ("all families", f"synthesis.families={json.dumps(FAMILIES)}"),
+    ],
+    "losses": [(kind, f'optim.segmentation_loss="{kind}"') for kind in ("paper", "bce_dice")],
+}
+NETWORK_STUDIES = ("input", "dtype")  # they change the networks' input or numbers, not a setting
+STUDIES = ("steps", "guidance", "grid", "noise", "seeds", *NETWORK_STUDIES)
 
 
-def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """The grid as a table."""
-    names = list(rows[0])
-    lines = [" | ".join(names), " | ".join("---" for _ in names)]
-    lines += [
-        " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()) for row in rows
-    ]
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
+class Ablation:
+    """Rows of studies, kept in a file from which a stopped run goes on.
+
+    Args:
+        model: folder of the pipeline.
+        records: pictures to measure on.
+        path: JSON file of the rows.
+
+    Raises:
+        ValueError: the file holds rows of another pipeline or of other pictures.
+    """
+
+    def __init__(self, model: Path, records: list[Record], path: Path):
+        self.model, self.records, self.path = model, records, path
+        self.pipeline = DiffusionADPipeline.from_pretrained(model)
+        about = {"data_sha256": data_sha256(records), "n": len(records), **provenance(self.pipeline, model)}
+        self.report: dict[str, Any] = {**about, "rows": []}
+        if path.is_file():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if any(stored[key] != about[key] for key in ("data_sha256", "pipeline_sha256")):
+                raise ValueError(
+                    f"`{path}` holds rows of another pipeline or of other pictures; choose another --output."
+                )
+            self.report["rows"] = stored["rows"]
+
+    def run(self, study: str, data: Path, config: str, minutes: float) -> None:
+        """Measure what is still missing of a study."""
+        if study in RETRAINING:
+            for label, override in RETRAINING[study]:
+                if not self._has(study, label):
+                    with tempfile.TemporaryDirectory() as folder:
+                        run = train_again(data, config, override, minutes, Path(folder, "run"))
+                        retrained = DiffusionADPipeline.from_pretrained(run / "pipeline")
+                        self._measure(study, label, retrained)
+        elif study == "input":
+            self._measure(study, "picture and reconstruction", self.pipeline)
+            with segmenter_sees_the_picture_twice(self.pipeline):
+                self._measure(study, "the picture twice", self.pipeline)
+        elif study == "dtype":
+            for dtype in (torch.float32, torch.bfloat16):
+                pipeline = DiffusionADPipeline.from_pretrained(self.model, dtype=dtype)
+                self._measure(study, str(dtype).removeprefix("torch."), pipeline)
+        else:
+            for label, settings in setting_studies(self.pipeline)[study]:
+                saved = {name: self.pipeline.config[name] for name in settings}
+                # The threshold plays no part in these figures: no warning that it no longer fits.
+                self.pipeline.configure(calibration=None)
+                self.pipeline.configure(**settings)
+                self._measure(study, label, self.pipeline)
+                self.pipeline.configure(**saved)
+
+    def _measure(self, study: str, label: str, pipeline: DiffusionADPipeline) -> None:
+        if self._has(study, label):
+            return
+        metrics, _ = evaluate(pipeline, self.records, f"{study}: {label}", replicates=0)
+        row = {"study": study, "label": label}
+        row |= {name: metrics[name]["value"] for name in FIGURES if name in metrics}
+        row |= {**metrics["reconstruction"], "cpu_ms_per_picture": metrics["cpu_ms_per_picture"]}
+        self.report["rows"].append(row)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
+
+    def _has(self, study: str, label: str) -> bool:
+        return any((row["study"], row["label"]) == (study, label) for row in self.report["rows"])
+
+
+def train_again(data: Path, config: str, override: str, minutes: float, output: Path) -> Path:
+    """A run with one setting changed, by the training command itself."""
+    arguments = ["--data", str(data), "--preset", config, "--output", str(output), "--set", override]
+    command = [sys.executable, "-m", "training.train", *arguments, "--max-minutes", str(minutes)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"training with {override} failed: {done.stderr.strip().splitlines()[-1]}")
+    return output
 
 
 def subset(records: list[Record], per_kind: int) -> list[Record]:
@@ -73,34 +171,33 @@ def subset(records: list[Record], per_kind: int) -> list[Record]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.ablation", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.ablation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--model", required=True, help="folder or Hub id of a pipeline")
-    parser.add_argument("--data", required=True, help="data set with a test split")
-    parser.add_argument("--output", required=True, type=Path, help="JSON file; a table goes beside it as .md")
+    parser.add_argument("--data", required=True, type=Path, help="data set with a test split")
+    parser.add_argument("--output", required=True, type=Path, help="NAME.json, NAME.md, NAME_*.png")
     parser.add_argument("--per-kind", type=int, default=10, help="pictures of each kind of defect")
+    parser.add_argument("--studies", nargs="+", choices=(*STUDIES, *RETRAINING), default=STUDIES)
+    parser.add_argument("--config", default="tiny", help="preset or config.toml of the studies that train")
+    parser.add_argument("--minutes", type=float, default=30, help="of training for each of their rows")
     args = parser.parse_args(arguments)
     try:
         records = subset(scan(args.data).test, args.per_kind)
-        pipeline = DiffusionADPipeline.from_pretrained(args.model)
+        if not records:
+            raise ValueError(
+                f"`{args.data}` has no test pictures; put them into `test/good`, `test/<defect>`."
+            )
+        folder = find_folder(args.model, None, None, None, None, False)
+        ablation = Ablation(folder, records, args.output.with_suffix(".json"))
+        for study in args.studies:
+            ablation.run(study, args.data, args.config, args.minutes)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
-    if not records:
-        parser.error(f"`{args.data}` has no test pictures; put them into `test/good` and `test/<defect>`.")
-    as_saved = measure(pipeline, records, "as saved")
-    with segmenter_sees_the_picture_twice(pipeline):
-        twice = measure(pipeline, records, "picture twice")
-    rows = guidance_grid(pipeline, records)
-    report = {
-        "as_saved": as_saved,
-        "segmenter_sees_the_picture_twice": {k: twice[k] for k in FIGURES if k in twice},
-        "guidance_grid": rows,
-        "n": len(records),
-        **provenance(pipeline),
-    }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    args.output.with_suffix(".md").write_text(markdown_table(rows), encoding="utf-8")
-    print(markdown_table(rows))
+    write_plots(ablation.report["rows"], args.output)
+    print(write_report(ablation.report, args.output.with_suffix(".md")))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ values.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ import torch
 from diffusionad import DiffusionADPipeline
 from training.config import load_config
 from training.networks import build_networks, build_pipeline
+from training.provenance import command, machine
 
 BATCHES = (1, 8)
 
@@ -71,14 +70,12 @@ def main(arguments: list[str] | None = None) -> None:
         name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in ("unet", "segmenter")
     }
     report = {
-        "command": f"python -m training.benchmark --output {args.output} --preset {args.preset}"
-        + (f" --model {args.model}" if args.model else "")
-        + f" --threads {args.threads} --repeats {args.repeats}",
+        "command": command(),
         "model": args.model or f"preset {args.preset}, fresh weights",
         "image_size": pipeline.config.image_size,
         "parameters": networks,
         "threads": args.threads,
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs",
+        "machine": machine(),
         "torch": torch.__version__,
         "rows": rows,
     }

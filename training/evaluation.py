@@ -1,35 +1,42 @@
-"""A trained pipeline against a test split: metrics.json, scores.csv and panels of the pictures.
+"""A trained pipeline against a test split: figures with intervals, scores, pictures and a report.
 
-python -m training.evaluation --model RUN/pipeline --data FOLDER --output DIR
+    python -m training.evaluation --model RUN/pipeline --data FOLDER --output DIR
+    python -m training.evaluation --model 'runs/{category}/pipeline' --data MVTEC --output DIR
+
+The first measures one category; the second every category below MVTEC, each with its own model, and writes
+the table over all of them as well. The test split chooses nothing: not the checkpoint, not the threshold.
 """
 
 import argparse
 import csv
 import json
-import platform
-import sys
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
 from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.image_io import read_image, resize
-from diffusionad.results import verdicts_of
-from diffusionad.visualize import panel
+from diffusionad.loading import find_folder
 from training.catalog import Record, scan
-from training.metrics import PixelMetrics, image_metrics
+from training.figures import write_figures
+from training.intervals import REPLICATES
+from training.metrics import METRICS
+from training.provenance import data_sha256, provenance
+from training.report import write_report
+from training.tables import write_tables
+from training.tally import Tally, TwinErrors
 
 BATCH = 16
 
 
 def evaluate(
-    pipeline: DiffusionADPipeline, records: list[Record], description: str = "test"
+    pipeline: DiffusionADPipeline,
+    records: list[Record],
+    description: str = "test",
+    replicates: int = REPLICATES,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Score every picture and measure.
 
@@ -37,158 +44,115 @@ def evaluate(
         pipeline: with its saved settings.
         records: pictures with labels; masks and clean twins where there are any.
         description: of the progress bar.
+        replicates: of the bootstrap behind the intervals; 0 does without them.
 
     Returns:
-        The metrics (JSON types; a metric that is undefined is absent) and a row a picture for scores.csv.
+        The figures (JSON types; what is undefined is named under "absent" with the reason) and a row a
+        picture for scores.csv.
     """
-    pixels, twins, rows = PixelMetrics(), TwinErrors(pipeline.config.image_size), []
+    tally, twins = Tally(replicates), TwinErrors(pipeline.config.image_size)
     pipeline.set_progress_bar_config(disable=True)
-    started = time.perf_counter()
+    started, inspecting, cpu = time.perf_counter(), 0.0, 0.0
     with tqdm(total=len(records), desc=description, unit="picture", disable=None) as bar:
         for batch in _batches(records):
+            tick, cpu_tick = time.perf_counter(), time.process_time()
             result = pipeline([record.image for record in batch], output_type="np", batch_size=BATCH)
+            inspecting += time.perf_counter() - tick
+            cpu += time.process_time() - cpu_tick
             p_values = [None] * len(batch) if result.p_value is None else result.p_value.tolist()
             for i, record in enumerate(batch):
-                anomaly_map = result.anomaly_map[i]
-                if record.label == 0 or record.mask is not None:
-                    pixels.add(anomaly_map, read_mask(record.mask, anomaly_map.shape))
+                verdict = result.is_anomalous[i]
+                tally.add(record, result.score[i], result.anomaly_map[i], verdict, p_values[i])
                 twins.add(record, result.reconstruction[i])
-                rows.append(
-                    {
-                        "file": f"{record.defect}/{record.image.name}",
-                        "label": record.label,
-                        "score": float(result.score[i]),
-                        "is_anomalous": bool(result.is_anomalous[i]),
-                        "p_value": p_values[i],
-                    }
-                )
             bar.update(len(batch))
-    seconds = time.perf_counter() - started
-    labels = np.array([row["label"] for row in rows])
-    scores = np.array([row["score"] for row in rows])
-    verdicts = np.array([row["is_anomalous"] for row in rows])
-    defects = np.array([record.defect for record in records])
-    per_defect = {}
-    for defect in sorted(set(defects[labels == 1])):
-        chosen = (labels == 0) | (defects == defect)
-        found = image_metrics(labels[chosen], scores[chosen])
-        if found:
-            per_defect[str(defect)] = {
-                "n": int((defects == defect).sum()),
-                "image_auroc": found["image_auroc"],
-                "detected": float(verdicts[defects == defect].mean()),
-            }
+    calibration = pipeline.config.calibration
     metrics = {
-        **image_metrics(labels, scores),
-        **pixels.compute(),
-        "per_defect": per_defect,
+        "category": pipeline.config.category or "unknown",
+        **tally.metrics(),
         "reconstruction": twins.compute(),
-        "false_alarm_rate": float(verdicts[labels == 0].mean()) if (labels == 0).any() else None,
-        "detection_rate": float(verdicts[labels == 1].mean()) if (labels == 1).any() else None,
         "threshold": pipeline.config.threshold,
-        "n_good": int((labels == 0).sum()),
-        "n_defective": int((labels == 1).sum()),
-        "images_per_second": len(records) / seconds,
+        "data_sha256": data_sha256(records),
+        "seconds": time.perf_counter() - started,
     }
-    return {k: v for k, v in metrics.items() if v not in (None, {})}, rows
-
-
-class TwinErrors:
-    """How far the reconstruction is from the clean twin, at the model's size."""
-
-    def __init__(self, size: int):
-        self.size = (size, size)
-        self.inside_before = self.inside_after = 0.0
-        self.squared, self.normal_pixels = 0.0, 0
-
-    def add(self, record: Record, reconstruction: np.ndarray) -> None:
-        """Compare one reconstruction, [S,S,3] in [0, 1]; normal pictures are their own clean twins."""
-        image = resize(read_image(record.image), self.size)
-        if record.label == 0:
-            self.squared += float(np.square(reconstruction - image).sum(dtype=np.float64))
-            self.normal_pixels += image.size
-        elif record.clean is not None and record.mask is not None:
-            clean = resize(read_image(record.clean), self.size)
-            mask = resize(read_mask(record.mask, None).astype(np.float32), self.size) > 0
-            self.inside_before += float(np.abs(image - clean)[mask].sum(dtype=np.float64))
-            self.inside_after += float(np.abs(reconstruction - clean)[mask].sum(dtype=np.float64))
-
-    def compute(self) -> dict[str, float]:
-        """`psnr_normal_db` over normal pictures; `defect_residue`, 0 a perfect repair, 1 none."""
-        found = {}
-        if self.squared > 0:
-            found["psnr_normal_db"] = float(-10 * np.log10(self.squared / self.normal_pixels))
-        if self.inside_before > 0:
-            found["defect_residue"] = self.inside_after / self.inside_before
-        return found
-
-
-def read_mask(path: Path | None, shape: tuple[int, int] | None) -> np.ndarray:
-    """[H,W] bool; all False without a file.
-
-    Raises:
-        ValueError: the mask has another size than its picture.
-    """
-    if path is None:
-        assert shape is not None
-        return np.zeros(shape, dtype=bool)
-    with Image.open(path) as image:
-        mask = np.asarray(image.convert("L")) > 0
-    if shape is not None and mask.shape != tuple(shape):
-        raise ValueError(
-            f"`{path}` is {mask.shape[1]} x {mask.shape[0]}, its picture {shape[1]} x {shape[0]}; "
-            "a mask must have the size of its picture."
-        )
-    return mask
+    if calibration is not None:
+        metrics["calibration"] = {"n": calibration["n"], "rate": calibration["rate"]}
+    if records:
+        metrics["images_per_second"] = len(records) / inspecting
+        metrics["cpu_ms_per_picture"] = (
+            1000 * cpu / len(records)
+        )  # of all cores; a busy machine changes it little
+    return metrics, tally.rows
 
 
 def write_results(output: Path, metrics: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """metrics.json and scores.csv."""
+    """metrics.json and scores.csv.
+
+    Raises:
+        ValueError: a figure is NaN or infinite; the message names it.
+    """
+    _check_finite(metrics, "metrics")
     output.mkdir(parents=True, exist_ok=True)
-    (output / "metrics.json").write_text(
-        json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     with (output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["file"])
         writer.writeheader()
         writer.writerows(rows)
 
 
-def write_samples(pipeline: DiffusionADPipeline, records: list[Record], folder: Path, count: int) -> None:
-    """Panels of up to `count` test pictures, evenly spread over the kinds of defect."""
-    folder.mkdir(parents=True, exist_ok=True)
-    kinds = sorted({record.defect for record in records})
-    by_kind = {kind: [r for r in records if r.defect == kind] for kind in kinds}
-    for i in range(min(count, len(records))):
-        kind = kinds[i % len(kinds)]
-        if i // len(kinds) >= len(by_kind[kind]):
-            continue
-        record = by_kind[kind][i // len(kinds)]
-        result = pipeline(record.image)
-        picture = panel(
-            read_image(record.image),
-            result.reconstruction[0],
-            result.anomaly_map[0],
-            result.mask[0],
-            verdicts_of(result, pipeline.config.calibration)[0],
-            title=f"{kind}/{record.image.name}",
-        )
-        picture.save(folder / f"{kind}_{record.image.stem}.png")
+def headline(metrics: dict[str, Any]) -> str:
+    """The metrics of one category for a terminal, a line each."""
+    lines = []
+    for name in METRICS:
+        if name in metrics:
+            low, high = metrics[name]["interval"]
+            lines.append(f"{name:14s} {metrics[name]['value']:.4f}   95 % {low:.4f} to {high:.4f}")
+        else:
+            lines.append(f"{name:14s} absent: {metrics['absent'][name]}")
+    for name in ("false_alarm_rate", "detection_rate"):
+        if name in metrics:
+            lines.append(f"{name:14s} {metrics[name]:.4f}   at threshold {metrics['threshold']:.4f}")
+    return "\n".join(lines)
 
 
-def provenance(pipeline: DiffusionADPipeline) -> dict[str, Any]:
-    """What a figure needs beside it to be written again."""
-    return {
-        "command": " ".join(["python", "-m", *_module_and_arguments()]),
-        "settings": {k: v for k, v in pipeline.settings().items() if k != "calibration"},
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
+def evaluate_folder(model: str, data: Path, output: Path) -> dict[str, Any]:
+    """One category: everything that DIR receives.
+
+    Raises:
+        FileNotFoundError: no such data or model.
+        ValueError: no test pictures, masks that do not fit, a model that cannot be loaded.
+    """
+    catalog = scan(data)
+    if not catalog.test:
+        raise ValueError(f"`{data}` has no test pictures; put them into `test/good` and `test/<defect>`.")
+    folder = find_folder(model, None, None, None, None, False)
+    pipeline = DiffusionADPipeline.from_pretrained(folder)
+    metrics, rows = evaluate(pipeline, catalog.test, catalog.category)
+    if pipeline.config.category is None:
+        metrics["category"] = catalog.category
+    metrics |= provenance(pipeline, folder)
+    write_results(output, metrics, rows)
+    write_figures(pipeline, catalog.test, metrics, rows, output / "figures")
+    write_report(output, metrics)
+    return metrics
 
 
-def _module_and_arguments() -> list[str]:
-    path = Path(sys.argv[0])
-    return [f"{path.parent.name}.{path.stem}", *sys.argv[1:]]
+def categories_of(data: Path) -> list[Path]:
+    """The folders of a data set in MVTec-AD layout: each holds a `test` folder."""
+    found = sorted(path.parent for path in data.glob("*/test") if path.is_dir())
+    if not found:
+        raise ValueError(f"`{data}` holds no category: no folder below it has a folder `test`.")
+    return found
+
+
+def _check_finite(value: Any, name: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"`{name}` is {value}; only finite figures are written.")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_finite(inner, f"{name}.{key}")
+    if isinstance(value, list):
+        for i, inner in enumerate(value):
+            _check_finite(inner, f"{name}[{i}]")
 
 
 def _batches(records: list[Record]) -> Iterable[list[Record]]:
@@ -197,27 +161,27 @@ def _batches(records: list[Record]) -> Iterable[list[Record]]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.evaluation", description=__doc__)
-    parser.add_argument("--model", required=True, help="folder or Hub id of a pipeline")
-    parser.add_argument("--data", required=True, help="data set in MVTec-AD layout")
-    parser.add_argument(
-        "--output", required=True, type=Path, help="folder for metrics.json, scores.csv, samples/"
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluation",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--samples", type=int, default=8, help="panels of test pictures to write")
+    parser.add_argument("--model", required=True, help="folder or Hub id; {category} stands for its name")
+    parser.add_argument("--data", required=True, type=Path, help="data set in MVTec-AD layout")
+    parser.add_argument("--output", required=True, type=Path, help="folder for the figures")
     args = parser.parse_args(arguments)
     try:
-        records = scan(args.data).test
-        if not records:
-            raise ValueError(
-                f"`{args.data}` has no test pictures; put them into `test/good` and `test/<defect>`."
-            )
-        pipeline = DiffusionADPipeline.from_pretrained(args.model)
+        if "{category}" not in args.model:
+            print(headline(evaluate_folder(args.model, args.data, args.output)))
+        else:
+            for folder in categories_of(args.data):
+                model = args.model.replace("{category}", folder.name)
+                metrics = evaluate_folder(model, folder, args.output / folder.name)
+                print(folder.name, headline(metrics), sep="\n")
+            print(write_tables(args.output))
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
-    metrics, rows = evaluate(pipeline, records)
-    write_results(args.output, {**metrics, **provenance(pipeline)}, rows)
-    write_samples(pipeline, records, args.output / "samples", args.samples)
-    print(json.dumps({k: v for k, v in metrics.items() if k != "per_defect"}, indent=2))
+    print(f"Everything is in {args.output}")
 
 
 if __name__ == "__main__":

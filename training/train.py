@@ -27,9 +27,11 @@ from tqdm import tqdm
 from diffusionad import DiffusionADPipeline, calibrate, norm_guided_one_step
 from training.catalog import Catalog, scan
 from training.config import TrainConfig, from_dict, load_config, preset_names, to_toml
-from training.evaluation import evaluate, provenance, write_results, write_samples
+from training.evaluation import evaluate, headline, write_results
+from training.figures import write_samples
 from training.losses import noise_loss, segmentation_loss
 from training.networks import build_networks, build_pipeline, moving_average
+from training.provenance import provenance
 from training.run_folder import (
     check_pictures,
     checkpoints,
@@ -296,15 +298,15 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
 def finish(output: Path, catalog: Catalog, calibration: list[Path], extra: dict[str, Any]) -> None:
     """Calibrate the chosen weights, test them once, write figures and samples."""
     pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline")
-    pipeline.configure(calibration=calibrate(pipeline(calibration).score))
+    normal = pipeline(calibration)
+    peaks = [anomaly_map.max() for anomaly_map in normal.anomaly_map]
+    pipeline.configure(calibration=calibrate(normal.score, peaks=peaks))
     save_pipeline(pipeline, output / "pipeline")
-    metrics, rows = evaluate(pipeline, catalog.test) if catalog.test else ({}, [])
-    n, rate = pipeline.config.calibration["n"], pipeline.config.calibration["rate"]
-    metrics = {**metrics, "calibration": {"n": n, "rate": rate}, **extra, **provenance(pipeline)}
+    metrics, rows = evaluate(pipeline, catalog.test)
+    metrics |= extra | provenance(pipeline, output / "pipeline")
     write_results(output, metrics, rows)
     write_samples(pipeline, catalog.test, output / "samples", extra["train_config"]["log"]["samples"])
-    figures = {k: v for k, v in metrics.items() if isinstance(v, float)}
-    print(json.dumps(figures, indent=2))
+    print(headline(metrics))
     print(f"Done. Use it: DiffusionADPipeline.from_pretrained({str(output / 'pipeline')!r})")
 
 

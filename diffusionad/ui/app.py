@@ -23,7 +23,8 @@ def build_app(models: list[str] | None = None) -> gr.Blocks:
     """The screens, ready for `queue().launch()`.
 
     Args:
-        models: folders and Hub ids to offer beside the embedded models; None reads `DIFFUSIONAD_MODELS`.
+        models: folders, Hub ids and organisations to offer beside the embedded models; None reads
+            `DIFFUSIONAD_MODELS`.
     """
     registry = ModelRegistry(models)
     with gr.Blocks(title="DiffusionAD", analytics_enabled=False, delete_cache=(1800, FILE_SECONDS)) as app:

@@ -6,13 +6,6 @@ from contextlib import contextmanager
 
 import gradio as gr
 import torch
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +35,6 @@ def in_one_sentence(server_name: object = "", shown_name: str = "") -> Iterator[
 def _sentence(error: Exception) -> str | None:
     """What to tell a visitor; None for a bug."""
     match error:
-        case GatedRepoError():
-            return "This model is on the Hub, but its owner has to grant access to it first."
-        case RepositoryNotFoundError():
-            return "The Hub has no such model, or it is private; check the name (org/name)."
-        case LocalEntryNotFoundError() | OfflineModeIsEnabled() | ConnectionError():
-            return "The Hub cannot be reached from here, and the model is not in the local cache."
-        case HfHubHTTPError():
-            return "The Hub refused to hand out this model; try again later."
         case MemoryError() | torch.OutOfMemoryError():
             return "There is too little memory for this picture; shrink it first."
         case ValueError() | OSError() | RuntimeError() if str(error):

@@ -67,8 +67,9 @@ class Inspected:
     def at(self, threshold: float, min_region_area: int | None = None) -> "Inspected":
         """The same inspection judged at another threshold; no network runs."""
         min_area = self.min_region_area if min_region_area is None else min_region_area
-        mask, regions = find_regions(self.anomaly_map, self.anomaly_map > threshold, min_area)
         calibration = self.calibration
+        pixel_threshold = calibration.pixel_threshold_at(threshold) if calibration else threshold
+        mask, regions = find_regions(self.anomaly_map, self.anomaly_map > pixel_threshold, min_area)
         verdict = Verdict(
             is_anomalous=self.score > threshold and (bool(regions) or not min_area),
             score=self.score,

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 
 from diffusionad.demo import demo_model, demo_models
+from diffusionad.hub_models import fetch_extras, find_models
 from diffusionad.image_io import IMAGE_SUFFIXES
 from diffusionad.loading import find_folder
 from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
@@ -28,11 +27,9 @@ from diffusionad.ui.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-MODELS_VARIABLE = "DIFFUSIONAD_MODELS"  # folders and Hub ids, separated by commas
+MODELS_VARIABLE = "DIFFUSIONAD_MODELS"  # folders, Hub ids and organisations, separated by commas
 MAX_MODELS_VARIABLE = "DIFFUSIONAD_MAX_MODELS"
 DEFAULT_MAX_MODELS = 3
-
-FIGURES, EXAMPLES = ("metrics.json",), ("examples/*",)  # what the page shows beside a model's weights
 
 MAX_BATCH = 8  # requests that share a call on a GPU
 SLOTS = MAX_BATCH if torch.cuda.is_available() else 4  # requests at once: each holds a picture of any size
@@ -111,7 +108,8 @@ class ModelRegistry:
     """Names to loaded models.
 
     Args:
-        models: folders and Hub ids to offer beside the embedded models; None reads `DIFFUSIONAD_MODELS`.
+        models: folders, Hub ids and organisations to offer beside the embedded models; None reads
+            `DIFFUSIONAD_MODELS`.
         max_models: how many stay loaded, the least recently used one goes first; None reads
             `DIFFUSIONAD_MAX_MODELS`.
         load: (folder) -> pipeline.
@@ -129,7 +127,7 @@ class ModelRegistry:
             max_models = int(os.environ.get(MAX_MODELS_VARIABLE, DEFAULT_MAX_MODELS))
         self.max_models = max(1, max_models)
         self._load = load
-        self._sources = _named([name for name in models if name])
+        self._sources = _named([source for name in models if name for source in _sources_of(name)])
         self._models: OrderedDict[str, Model] = OrderedDict()  # the most recently used one last
         self._lock = threading.Lock()
 
@@ -188,23 +186,22 @@ class ModelRegistry:
 
     def _find(self, name: str, source: str) -> Path:
         # On a public Space a visitor's words reach neither the server's disk nor its owner's private models.
-        is_on_offer = source in map(self._source, self._sources)
-        is_public = "SPACE_ID" in os.environ and not is_on_offer
+        is_public = "SPACE_ID" in os.environ and source not in map(self._source, self._sources)
         if is_public and (Path(source).is_dir() or source.count("/") != 1):
             raise ValueError(f"`{name}` is not the id of a model on the Hub (org/name).")
         token = False if is_public else None
         folder = find_folder(source, None, None, token, None, local_files_only=False)
-        if folder != Path(source):
-            _fetch([*FIGURES, *EXAMPLES] if is_on_offer else FIGURES, source, token)
+        fetch_extras(source, folder, token)
         return folder
 
 
-def _fetch(patterns: tuple[str, ...] | list[str], source: str, token: bool | None) -> None:
-    """More files of a model on the Hub, into the folder of its weights; it works without them."""
+def _sources_of(name: str) -> list[str]:
+    """Folders and Hub ids that a name on the list stands for; none, and a warning, if the Hub has none."""
     try:
-        snapshot_download(source, allow_patterns=list(patterns), token=token)
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        logger.info("%s comes without %s: %s", source, ", ".join(patterns), error)
+        return find_models(name)
+    except OSError as error:
+        logger.warning("Not offered: %s", error)
+        return []
 
 
 def _named(sources: list[str]) -> dict[str, str]:

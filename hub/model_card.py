@@ -1,0 +1,259 @@
+"""The card of a published model, and of a data set's worth of them, from the figures of the runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCardData
+
+from diffusionad.hub_models import TAG
+from diffusionad.results import percent
+from hub.finished_run import FinishedRun
+from hub.training_data import DataSet
+
+TEMPLATES = Path(__file__).parent
+PAPER_TAG = "arxiv:2303.08730"
+
+LABELS = {
+    "image_auroc": "Image AUROC",
+    "image_ap": "Image AP",
+    "image_f1_max": "Image F1-max",
+    "pixel_auroc": "Pixel AUROC",
+    "pixel_ap": "Pixel AP",
+    "pixel_f1_max": "Pixel F1-max",
+    "aupro": "AUPRO",
+}
+
+NON_COMMERCIAL = (
+    " That licence excludes commercial use: for it, train on pictures of your own, which takes one command."
+)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a card says beside what the run says.
+
+    Attributes:
+        repo_id: where it is published.
+        project_url: from where `pip` installs the package.
+        data: what the model was trained on.
+        panel: file of the picture that shows a detection; None without one.
+        score_figure: file of the drawing of the test scores; None without one.
+    """
+
+    repo_id: str
+    project_url: str
+    data: DataSet
+    panel: str | None = None
+    score_figure: str | None = None
+
+
+def model_card(run: FinishedRun, publication: Publication) -> str:
+    """README.md of a model's repository."""
+    data, metrics = publication.data, run.metrics
+    results = [
+        EvalResult(
+            task_type="image-segmentation",
+            task_name="Anomaly detection",
+            dataset_type=data.slug,
+            dataset_name=data.name,
+            dataset_config=run.category,
+            dataset_split="test",
+            metric_type=name,
+            metric_name=label,
+            metric_value=float(metrics[name]["value"]),
+        )
+        for name, label in LABELS.items()
+        if name in metrics
+    ]
+    front_matter = _front_matter(
+        publication,
+        tags=[TAG, "anomaly-detection", "defect-detection", data.slug, PAPER_TAG],
+        pipeline_tag="image-segmentation",
+        library_name="diffusers",
+        model_name=_name(publication.repo_id),
+        eval_results=results,
+    )
+    return _render(
+        "model_card.md.jinja",
+        publication,
+        front_matter=front_matter,
+        category=run.category,
+        metrics=metrics,
+        labels=LABELS,
+        metric_rows=[(LABELS[m], *_with_interval(metrics[m])) for m in LABELS if m in metrics],
+        defect_rows=[_defect_row(name, row) for name, row in sorted(metrics.get("per_defect", {}).items())],
+        absent=metrics.get("absent", {}),
+        promise=_calibration(run) is not None,
+        reconstruction=_reconstruction(metrics),
+        threshold=_threshold(run),
+        speed=_speed(run),
+        recipe=_recipe(run),
+        command=f" They come from `{metrics['command']}`." if "command" in metrics else "",
+        has_config=bool(run.config),
+        resize_note=_resize_note(run.settings),
+        panel=publication.panel,
+        score_figure=publication.score_figure,
+    )
+
+
+def index_card(runs: dict[str, FinishedRun], publication: Publication) -> str:
+    """README.md of the repository that lists the models of all categories; `runs` by their repositories."""
+    columns = {m: label for m, label in LABELS.items() if any(m in run.metrics for run in runs.values())}
+    rows = [
+        {
+            "repo_id": repo_id,
+            "category": run.category,
+            "cells": [_percent(run.metrics[m]["value"]) if m in run.metrics else "-" for m in columns],
+        }
+        for repo_id, run in runs.items()
+    ]
+    means = []
+    for name in columns:
+        values = [run.metrics[name]["value"] for run in runs.values() if name in run.metrics]
+        few = f" ({len(values)} of {len(runs)})" if len(values) < len(runs) else ""
+        means.append(_percent(sum(values) / len(values)) + few)
+    # Without the tag of the models, so that nobody's list of models shows it as one.
+    front_matter = _front_matter(publication, tags=["anomaly-detection", publication.data.slug, PAPER_TAG])
+    return _render(
+        "index_card.md.jinja",
+        publication,
+        front_matter=front_matter,
+        rows=rows,
+        labels=list(columns.values()),
+        means=means,
+    )
+
+
+def _front_matter(publication: Publication, **values: Any) -> str:
+    data = publication.data
+    link = {"license_name": "see-training-data"} if data.license == "other" else {}
+    card = ModelCardData(license=data.license, **link, datasets=[data.slug], **values)
+    return card.to_yaml()
+
+
+def _render(template: str, publication: Publication, **values: Any) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown
+    )
+    data = publication.data
+    return environment.get_template(template).render(
+        repo_id=publication.repo_id,
+        name=_name(publication.repo_id),
+        project_url=publication.project_url,
+        data=data,
+        data_link=f"[{data.name}]({data.url})" if data.url else data.name,
+        non_commercial=NON_COMMERCIAL if "-nc" in data.license else "",
+        **values,
+    )
+
+
+def _name(repo_id: str) -> str:
+    return repo_id.rpartition("/")[2]
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _with_interval(metric: dict[str, Any]) -> tuple[str, str]:
+    interval = metric.get("interval")
+    return f"{metric['value']:.4f}", "{:.4f} to {:.4f}".format(*interval) if interval else "-"
+
+
+def _defect_row(name: str, row: dict[str, Any]) -> list[str]:
+    auroc = _with_interval(row["image_auroc"]) if "image_auroc" in row else ("-", "-")
+    return [name.replace("_", " "), str(row["n"]), percent(row["detection_rate"]), *auroc]
+
+
+def _calibration(run: FinishedRun) -> dict[str, Any] | None:
+    """The one behind the saved threshold; a threshold that was set by hand has none."""
+    calibration = run.settings.get("calibration")
+    same = calibration is not None and calibration["threshold"] == run.settings["threshold"]
+    return calibration if same else None
+
+
+def _threshold(run: FinishedRun) -> str:
+    metrics, calibration = run.metrics, _calibration(run)
+    text = f"Pictures that score above {run.settings['threshold']:.4f} are anomalous. "
+    if calibration is None:
+        text += "The threshold was set by hand and promises no false-alarm rate. "
+    else:
+        text += (
+            f"The threshold promises that at most {percent(calibration['rate'])} of good parts are called "
+            f"anomalous, whatever the distribution of the scores; it comes from {calibration['n']} good "
+            "pictures that were neither trained on nor chose anything. "
+        )
+    parts = []
+    if "false_alarm_rate" in metrics:
+        parts.append(
+            f"{percent(metrics['false_alarm_rate'])} of the {metrics['n_good']} good pictures were called "
+            "anomalous"
+        )
+    if "detection_rate" in metrics:
+        parts.append(
+            f"{percent(metrics['detection_rate'])} of the {metrics['n_defective']} defective ones were found"
+        )
+    if parts:
+        text += f"On the test split, {' and '.join(parts)}. "
+    return text + "Pass `threshold=` for another, or calibrate on your own good pictures (`calibrate`)."
+
+
+def _speed(run: FinishedRun) -> str:
+    metrics = run.metrics
+    if "images_per_second" not in metrics:
+        return "Not measured."
+    where = f" on {metrics['machine']}" if "machine" in metrics else ""
+    versions = metrics.get("versions", {})
+    torch = f", torch {versions['torch']}" if "torch" in versions else ""
+    rate = metrics["images_per_second"]
+    return f"{rate:.3g} pictures a second ({1000 / rate:.0f} ms each) in fp32{where}{torch}."
+
+
+def _reconstruction(metrics: dict[str, Any]) -> str:
+    found, parts = metrics.get("reconstruction", {}), []
+    if "psnr_normal_db" in found:
+        parts.append(f"keeps good pictures at {found['psnr_normal_db']:.1f} dB")
+    if "defect_residue" in found:
+        parts.append(
+            f"leaves {percent(found['defect_residue'])} of the difference between a defect and its clean twin"
+        )
+    return f"The reconstruction {' and '.join(parts)}." if parts else ""
+
+
+def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
+    config, settings = run.config, run.settings
+    optim, model = config.get("optim", {}), config.get("model", {})
+    size = f"{settings['image_size']} x {settings['image_size']} pixels"
+    if settings["patch_size"] > 1:
+        size += f", in blocks of {settings['patch_size']} x {settings['patch_size']}"
+    rows = [
+        ("Pictures", "good ones only; defects are synthetic"),
+        ("Input", size),
+        ("Denoising", f"one step from t = {settings['t_fine']} and {settings['t_coarse']}, norm-guided"),
+        ("UNet", f"channels {_listed(model['unet_channels'])}" if "unet_channels" in model else ""),
+        (
+            "Segmenter",
+            f"channels {_listed(model['segmenter_channels'])}" if "segmenter_channels" in model else "",
+        ),
+        ("Steps", f"{optim['max_steps']} of {optim['batch_size']} pictures" if "max_steps" in optim else ""),
+        ("Time", f"{run.metrics['train_minutes']:.0f} minutes" if "train_minutes" in run.metrics else ""),
+    ]
+    return [(label, value) for label, value in rows if value]
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _resize_note(settings: dict[str, Any]) -> str:
+    if settings["resize_mode"] != "stretch":
+        return ""
+    side = settings["image_size"]
+    return f" Pictures are squeezed to {side} x {side} pixels; a defect smaller than a pixel of that is lost."
