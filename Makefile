@@ -43,7 +43,7 @@ $(VENV)/installed-app: pyproject.toml requirements.txt $(VENV)/installed-torch
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-app
-	@echo "Installing what training and tests need (about 300 MB): accelerate scikit-learn matplotlib datasets opencv tensorboard pytest ruff ..."
+	@echo "Installing what training and tests need (about 350 MB): accelerate scikit-learn matplotlib datasets opencv tensorboard playwright pytest ruff"
 	$(PIP) --editable '.[app,train,bench,dev]'
 	@touch $@
 

@@ -5,10 +5,15 @@ on loopback.
 import os
 import signal
 import struct
+import subprocess
+import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loopback_hub import LoopbackHub, free_port
 
@@ -25,6 +30,7 @@ os.environ |= {
 for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE"):
     os.environ.pop(name, None)
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -33,6 +39,11 @@ from example_run import write_run
 from PIL import Image
 
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
+
+if TYPE_CHECKING:
+    from gradio_client import Client
+
+APP = Path(__file__).parents[1] / "app.py"
 
 # A test run in the background of a script inherits an ignored Ctrl-C, and so would the commands it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -130,6 +141,53 @@ def make_huge_png(tmp_path: Path) -> Callable[[int, int], Path]:
         return path
 
     return make
+
+
+@dataclass
+class RunningApp:
+    url: str
+    log: Path
+    client: "Client"
+
+
+@pytest.fixture(scope="session")
+def app(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+    """`app.py` as a process of its own, in a folder of its own, with `tiny` beside the embedded models."""
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    port = free_port()
+    environment = {
+        **os.environ,
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        "DIFFUSIONAD_MODELS": f" {tiny_model_folder} , ",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    environment.pop("PYTHONPATH", None)
+    url, log = f"http://127.0.0.1:{port}/", elsewhere / "log.txt"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(APP)], cwd=elsewhere, env=environment, stdout=output, stderr=output
+        )
+    from gradio_client import Client
+
+    try:
+        wait_until_served(url, process, log)
+        yield RunningApp(url, log, Client(url, verbose=False, download_files=elsewhere / "downloads"))
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def wait_until_served(url: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(1800):
+        assert process.poll() is None, log.read_text()
+        try:
+            httpx.get(url)
+            return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(f"not served after three minutes: {log.read_text()}")
 
 
 @pytest.fixture(scope="session")

@@ -4,35 +4,40 @@ import html
 import json
 import os
 import re
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import gradio as gr
 import httpx
 import numpy as np
 import pytest
-from gradio_client import Client, handle_file
+import torch
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from diffusionad import DiffusionADPipeline
+from diffusionad import DiffusionADPipeline, calibrate
 from diffusionad.demo import demo_models
 from diffusionad.image_io import read_image
+from diffusionad.scoring import Region
 from diffusionad.ui import build_app
-from diffusionad.ui.files import caption, inspect_upload, served, viewable
+from diffusionad.ui.device import seconds_to_book
+from diffusionad.ui.downloads import DOWNLOADS, file_name
+from diffusionad.ui.files import caption, inspect_upload, served, shown, viewable, written
 from diffusionad.ui.inspect import InspectTab
 from diffusionad.ui.inspected import VIEWS, inspect_picture
 from diffusionad.ui.models import ModelRegistry
-from diffusionad.ui.words import banner, model_line, region_table
+from diffusionad.ui.page import Page, Visit
+from diffusionad.ui.turns import Turns
+from diffusionad.ui.words import banner, model_card, region_table
 
 APP = Path(__file__).parents[1] / "app.py"
+VISIT = Visit("with-examples")
 DISPLAY = (VIEWS[0], 0.5, "inferno")
 
 
@@ -55,57 +60,11 @@ def upload(path: Path) -> dict:
 # The app as a process of its own.
 
 
-@dataclass
-class RunningApp:
-    url: str
-    log: Path
-    client: Client
-
-
-@pytest.fixture(scope="module")
-def app(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_SERVER_PORT": str(port),
-        "DIFFUSIONAD_MODELS": f" {tiny_model_folder} , ",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
-    environment.pop("PYTHONPATH", None)
-    url, log = f"http://127.0.0.1:{port}/", elsewhere / "log.txt"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(APP)], cwd=elsewhere, env=environment, stdout=output, stderr=output
-        )
-    try:
-        wait_until_served(url, process, log)
-        yield RunningApp(url, log, Client(url, verbose=False, download_files=elsewhere / "downloads"))
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def wait_until_served(url: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(1800):
-        assert process.poll() is None, log.read_text()
-        try:
-            httpx.get(url)
-            return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"not served after three minutes: {log.read_text()}")
-
-
-def inspect(app: RunningApp, path: Path, model: str = "tiny", threshold: float | None = None) -> tuple:
+def inspect(app, path: Path, model: str = "tiny", threshold: float | None = None) -> tuple:
     return app.client.predict(handle_file(path), model, threshold, api_name="/inspect")
 
 
-def sentence_for(app: RunningApp, path: Path | None, model: str = "tiny", threshold: float | None = None):
+def sentence_for(app, path: Path | None, model: str = "tiny", threshold: float | None = None):
     image = None if path is None else handle_file(path)
     with pytest.raises(AppError) as failure:
         app.client.predict(image, model, threshold, api_name="/inspect")
@@ -352,6 +311,74 @@ def test_on_a_public_space_visitors_reach_the_models_on_offer_but_no_other_folde
     assert FakePipeline.loads == ["a"]
 
 
+# Requests of one model at the same time.
+
+
+def tiny_requests(
+    pipeline: DiffusionADPipeline, max_batch: int, pictures, settings
+) -> tuple[list, list[int]]:
+    """Outputs of requests that all wait while the first call runs, and the sizes of the calls."""
+    sizes, is_waiting = [], threading.Event()
+
+    def run(batch, seed, settings):
+        sizes.append(len(batch))
+        is_waiting.wait(30)
+        return pipeline(batch, **settings)
+
+    turns = Turns(run, max_batch)
+    with ThreadPoolExecutor(len(pictures)) as pool:
+        outputs = [pool.submit(turns, picture, 0, s) for picture, s in zip(pictures, settings, strict=True)]
+        while len(turns._waiting) < len(pictures) - 1:
+            time.sleep(0.01)
+        is_waiting.set()
+        return [output.result() for output in outputs], sizes
+
+
+def test_requests_that_wait_together_share_a_call_where_that_pays(tiny_pipeline, make_pictures):
+    pictures = [picture.astype(np.float32) / 255 for picture in make_pictures(5)]
+    expected = tiny_pipeline(pictures)
+    outputs, sizes = tiny_requests(tiny_pipeline, 8, pictures, [{}] * 5)
+    assert sizes == [1, 4]
+    assert [output.score[0] for output in outputs] == list(expected.score)
+    assert all(len(output.regions) == len(output.mask) == 1 for output in outputs)
+    assert all(
+        np.array_equal(o.anomaly_map[0], m) for o, m in zip(outputs, expected.anomaly_map, strict=True)
+    )
+    assert tiny_requests(tiny_pipeline, 1, pictures, [{}] * 5)[1] == [1] * 5
+
+
+def test_requests_with_other_settings_have_a_call_of_their_own(tiny_pipeline, make_pictures):
+    pictures = [picture.astype(np.float32) / 255 for picture in make_pictures(5)]
+    roi = np.eye(64, dtype=bool)
+    settings = [{}, {"t_fine": 100}, {"roi": roi}, {"roi": roi.copy()}, {"t_fine": 101}]
+    outputs, sizes = tiny_requests(tiny_pipeline, 8, pictures, settings)
+    assert sorted(sizes) == [1, 1, 1, 2]
+    for output, picture, own in zip(outputs, pictures, settings, strict=True):
+        assert output.score[0] == tiny_pipeline(picture, **own).score[0]
+
+
+def test_a_batch_that_is_too_large_for_the_memory_is_taken_one_by_one(tiny_pipeline, make_pictures):
+    pictures = [picture.astype(np.float32) / 255 for picture in make_pictures(4)]
+
+    def run(batch, seed, settings):
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        time.sleep(0.2)
+        return tiny_pipeline(batch, **settings)
+
+    turns = Turns(run, 8)
+    with ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(lambda picture: turns(picture, 0, {}), pictures))
+    assert [output.score[0] for output in outputs] == list(tiny_pipeline(pictures).score)
+
+
+def test_a_lent_gpu_is_booked_for_longer_when_there_is_more_to_do():
+    picture = np.zeros((8, 8, 3), np.float32)
+    short, long = (seconds_to_book("", [picture], 0, {"num_inference_steps": n}) for n in (1, 50))
+    assert 0 < short < long <= 60  # Spaces refuse what is too long
+    assert long < seconds_to_book("", [picture] * 8, 0, {"num_inference_steps": 50})
+
+
 # What a visitor sees, without a browser.
 
 
@@ -373,62 +400,72 @@ def folder(tiny_model_folder: Path, tmp_path: Path, make_pictures) -> Path:
 def tab(folder: Path, monkeypatch) -> InspectTab:
     monkeypatch.setattr("diffusionad.ui.models.demo_models", list)
     with gr.Blocks() as app:
-        return InspectTab(ModelRegistry([str(folder)]), app)
+        page = Page(app, gr.Tabs(), ModelRegistry([str(folder)]), gr.State(Visit()), gr.State(None))
+        return InspectTab(page)
 
 
 def own_values(tab: InspectTab) -> list:
     """Threshold and settings as the page holds them after a model was chosen."""
-    return list(tab.settings_of("with-examples").values())
+    return list(tab.settings_of(VISIT).values())
+
+
+def inspect_here(tab: InspectTab, path: Path, threshold: float, *settings, visit=VISIT, roi=None) -> dict:
+    return tab.inspect(upload(path), visit, None, *DISPLAY, threshold, *settings, roi)
 
 
 def test_at_first_the_visitor_sees_the_first_defective_example_inspected(tab, tiny_pipeline, folder):
-    changes = tab.choose_model("with-examples", False, *DISPLAY)
+    changes = tab.adopt(VISIT, None, False, *DISPLAY)
     assert [name for _, name in changes[tab.examples]["value"]] == ["big hole", "big hole", "good"]
     assert Path(changes[tab.picture]).name == "big_hole_001.png"
+    assert changes[tab.view.last] is None and changes[tab.view.results]["visible"] is False
+    inspected = tab.inspect_new(
+        {"path": changes[tab.picture]}, VISIT, None, *DISPLAY, *own_values(tab), None
+    )[tab.view.last]
     expected = tiny_pipeline(folder / "examples" / "big_hole_001.png")
-    assert changes[tab.last].verdict.score == pytest.approx(expected.score[0], abs=1e-12)
-    assert changes[tab.results]["visible"] is True
+    assert inspected.verdict.score == pytest.approx(expected.score[0], abs=1e-12)
+    kept = tab.inspect_new({"path": inspected.path}, VISIT, inspected, *DISPLAY, *own_values(tab), None)
+    assert set(kept) == {tab.view.banner}  # nothing is inspected twice
 
 
 def test_another_model_keeps_the_visitors_own_picture_but_not_its_verdict(tab):
-    changes = tab.choose_model("with-examples", True, *DISPLAY)
+    changes = tab.adopt(VISIT, None, True, *DISPLAY)
     assert tab.picture not in changes
-    assert changes[tab.last] is None and changes[tab.results]["visible"] is False
+    assert changes[tab.view.last] is None and changes[tab.view.results]["visible"] is False
 
 
 def test_a_model_without_examples_waits_for_a_picture(tab, tiny_model_folder):
-    changes = tab.choose_model(str(tiny_model_folder), False, *DISPLAY)
+    changes = tab.adopt(Visit(str(tiny_model_folder)), None, False, *DISPLAY)
     assert changes[tab.examples]["visible"] is False
-    assert changes[tab.picture] is None and changes[tab.last] is None
+    assert changes[tab.picture] is None and changes[tab.view.last] is None
 
 
 def test_the_slider_at_the_models_threshold_means_all_its_digits(tab, picture, tiny_pipeline):
     threshold, *settings = own_values(tab)
     saved = tiny_pipeline.config.threshold
     assert threshold != saved and threshold == round(saved, 3)
-    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
-    assert changes[tab.last].verdict.threshold == saved
-    assert changes[tab.last].verdict.false_alarm_rate == pytest.approx(1 / 41)
+    changes = inspect_here(tab, picture, threshold, *settings)
+    assert changes[tab.view.last].verdict.threshold == saved
+    assert changes[tab.view.last].verdict.false_alarm_rate == pytest.approx(1 / 41)
 
 
 def test_moving_the_threshold_redraws_without_the_model(tab, picture):
     threshold, *settings = own_values(tab)
-    last = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)[tab.last]
-    tab.registry.get("with-examples").pipeline = None
+    last = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
+    tab.page.registry.get("with-examples").pipeline = None
     for moved in (0.0, last.verdict.score - 0.01, last.verdict.score + 0.01):
-        changes = tab.redraw(last, moved, *DISPLAY)
+        changes = tab.view.judge(last, moved, 0, *DISPLAY)
         word = "ANOMALOUS" if last.verdict.score > moved else "GOOD"
-        assert f"</span>{word}</div>" in changes[tab.banner]
-        assert changes[tab.drawn].size == (96, 60)
+        assert f"</span>{word}</div>" in changes[tab.view.banner]
+        assert Image.open(changes[tab.view.found][1]).size == (96, 60)
 
 
 def test_the_settings_reach_the_pipeline(tab, picture, tiny_pipeline):
     threshold, *settings = own_values(tab)
     settings[:3] = 100, 500, 0.25
-    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+    changes = inspect_here(tab, picture, threshold, *settings)
     expected = tiny_pipeline(picture, t_fine=100, t_coarse=500, guidance_weight=0.25)
-    assert changes[tab.last].verdict.score == pytest.approx(expected.score[0], abs=1e-12)
-    assert "no p-value" in changes[tab.banner]
+    assert changes[tab.view.last].verdict.score == pytest.approx(expected.score[0], abs=1e-12)
+    assert "no p-value" in changes[tab.view.banner]
 
 
 def test_another_seed_gives_another_score(tab, picture):
@@ -436,8 +473,8 @@ def test_another_seed_gives_another_score(tab, picture):
     scores = []
     for seed in (0, 1, 1):
         settings[-1] = seed
-        changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
-        scores.append(changes[tab.last].verdict.score)
+        changes = inspect_here(tab, picture, threshold, *settings)
+        scores.append(changes[tab.view.last].verdict.score)
     assert scores[0] != scores[1] == scores[2]
 
 
@@ -445,7 +482,109 @@ def test_settings_beyond_the_controls_are_refused(tab, picture):
     threshold, *settings = own_values(tab)
     settings[3] = 500  # steps
     with pytest.raises(gr.Error, match="greater than maximum value 50"):
-        tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
+        inspect_here(tab, picture, threshold, *settings)
+
+
+def test_the_noise_of_another_seed_has_no_p_value(tab, picture):
+    threshold, *settings = own_values(tab)
+    settings[-1] = 1
+    inspected = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
+    assert inspected.verdict.p_value is None and inspected.false_alarms() is None
+
+
+def test_a_painted_region_is_where_the_model_looks(tab, picture, tiny_pipeline):
+    roi = np.zeros((64, 64), bool)
+    roi[:32] = True
+    inspected = inspect_here(tab, picture, *own_values(tab), roi=roi)[tab.view.last]
+    expected = tiny_pipeline(picture, roi=roi)
+    assert inspected.score == pytest.approx(expected.score[0], abs=1e-12)
+    assert inspected.verdict.p_value is None  # it was calibrated on whole pictures
+    assert inspected.inside.mean() == 0.5
+    drawn = np.asarray(inspected.at(1).draw("Contours")).astype(float)
+    original = np.asarray(inspected.picture).astype(float)
+    assert np.allclose(drawn[:29], original[:29])
+    assert drawn[31:].mean() < 0.5 * original[31:].mean()
+
+
+def test_the_smallest_region_can_be_changed_without_the_model(tab, picture):
+    threshold, *settings = own_values(tab)
+    last = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
+    tab.page.registry.get("with-examples").pipeline = None
+    low = last.verdict.score - 0.01
+    assert "ANOMALOUS" in tab.view.judge(last, low, 0, *DISPLAY)[tab.view.banner]
+    assert "GOOD" in tab.view.judge(last, low, 10**6, *DISPLAY)[tab.view.banner]
+
+
+def test_a_calibration_of_the_visitors_holds_for_this_visit(tab, picture):
+    threshold, *settings = own_values(tab)
+    last = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
+    own = calibrate(np.linspace(0, 0.5, 50), 0.1)
+    visit = Visit("with-examples", own)
+    changes = tab.adopt(visit, last, True, *DISPLAY)
+    judged = changes[tab.view.last]
+    assert judged.verdict.threshold == own.threshold and judged.verdict.false_alarm_rate == 0.1
+    assert changes[tab.view.threshold] == round(own.threshold, 3)
+    again = inspect_here(tab, picture, changes[tab.view.threshold], *settings, visit=visit)[tab.view.last]
+    assert again.verdict == judged.verdict
+    back = tab.adopt(VISIT, judged, True, *DISPLAY)[tab.view.last]
+    assert back.verdict == last.verdict
+
+
+def test_a_picture_of_another_tab_is_inspected_here(tab, picture):
+    path = served(picture)
+    changes = tab.take_handed(path)
+    assert changes[tab.picture] == path and changes[tab.view.last] is None
+    assert changes[tab.page.handed] is None and changes[tab.page.tabs].selected == "inspect"
+    assert tab.take_handed(None) == {tab.picture: gr.skip()}
+
+
+def test_the_steps_end_in_the_reconstruction_and_the_map_of_the_inspection(tab, picture, tiny_pipeline):
+    threshold, *settings = own_values(tab)
+    last = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
+    shown = tab.explain(VISIT, last)["value"]
+    assert len(shown) == 6 and "t = 200" in shown[0][1]
+    expected = tiny_pipeline(picture, output_type="np")
+    blend = read_image(shown[4][0])
+    assert np.abs(blend - expected.reconstruction[0]).max() < 1 / 255
+
+
+def test_a_region_is_enlarged_beside_its_reconstruction(model, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    inspected = inspect_picture(model, str(write(tmp_path / "large.png", pixels)), max_side=100).at(0.0)
+    region, repaired = inspected.enlarged(0)
+    assert region.size == repaired.size == (480, 360)
+    one = replace(inspected, regions=(Region((350, 280, 352, 283), 6, (351, 281), 0.9, (351, 281)),))
+    small, _ = one.enlarged(0)  # from the picture itself, not from the small one that is shown
+    seen = np.asarray(small.resize((26, 27), Image.Resampling.BOX)).astype(float)
+    assert np.abs(seen[4:-4, 4:-4] - pixels[272:291, 342:360].astype(float)).mean() < 40
+
+
+def test_the_downloads_are_exact_at_the_size_of_the_picture(model, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    inspected = inspect_picture(model, str(write(tmp_path / "large.png", pixels)), max_side=100)
+    files = {ending: write(inspected, 0.5, "magma") for ending, write in DOWNLOADS.values()}
+    mask, heat = (np.asarray(Image.open(BytesIO(files[name]))) for name in ("mask.png", "map.png"))
+    assert mask.dtype == np.uint8 and np.array_equal(mask, inspected.mask * 255)
+    assert heat.dtype == np.uint16 and np.abs(heat / 65535 - inspected.anomaly_map).max() < 1 / 65535
+    assert Image.open(BytesIO(files["overlay.png"])).size == (400, 300)
+    figures = json.loads(files["figures.json"])
+    assert figures["score"] == inspected.score and len(figures["regions"]) == len(inspected.regions)
+    assert file_name(inspected, "mask.png") == "large_mask.png"
+
+
+def test_a_file_of_two_visitors_is_whole_at_any_moment():
+    data = [bytes([i]) * 300_000 for i in range(2)]
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda i: written(data[i % 2], "same name.png"), range(64)))
+    assert len(set(paths)) == 2
+    assert [Path(path).read_bytes() for path in paths[:2]] == data
+    assert [file.name for file in Path(paths[0]).parent.iterdir()] == ["same name.png"]
+
+
+def test_large_pictures_are_shown_as_jpeg_and_masks_never():
+    assert shown(Image.new("RGB", (1280, 900))).endswith(".jpg")
+    assert shown(Image.new("RGB", (256, 256))).endswith(".png")
+    assert shown(Image.new("L", (1280, 900))).endswith(".png")
 
 
 def test_very_wide_pictures_are_shown_one_above_the_other(tab, tmp_path):
@@ -454,8 +593,8 @@ def test_very_wide_pictures_are_shown_one_above_the_other(tab, tmp_path):
     columns = []
     for i, pixels in enumerate((wide, square)):
         path = write(tmp_path / f"{i}.png", pixels)
-        changes = tab.inspect(upload(path), "with-examples", *DISPLAY, threshold, *settings)
-        columns.append(changes[tab.picture_columns[0]]["min_width"])
+        changes = inspect_here(tab, path, threshold, *settings)
+        columns.append(changes[tab.view.picture_columns[0]]["min_width"])
     assert columns[0] > columns[1]
 
 
@@ -475,7 +614,7 @@ def test_judging_again_is_what_the_pipeline_says_at_that_threshold(
         again = at_own.at(float(threshold))
         assert again.verdict == there.verdict and again.regions == there.regions
         assert np.array_equal(again.mask, there.mask)
-    assert at_own.at(at_own.saved_threshold).verdict == at_own.verdict
+    assert at_own.at(at_own.own_threshold).verdict == at_own.verdict
 
 
 def test_what_is_shown_is_small_and_what_is_judged_is_not(model, tmp_path):
@@ -504,31 +643,43 @@ def test_the_banner_names_verdict_score_threshold_p_value_rate_and_n(model, pict
         assert part in text
     assert "false-alarm rate 2.44 %, n = 40" in text
     moved = banner(inspected.at(0.123))
-    assert "Threshold moved by hand" in moved and f"{inspected.saved_threshold:.3f}" in moved
+    assert "Threshold moved by hand" in moved and f"{inspected.own_threshold:.3f}" in moved
 
 
 def test_the_table_lists_the_regions_and_stops_at_ten(model, picture):
     inspected = inspect_picture(model, str(picture))
     assert "No region" in region_table(inspected.at(1.0))
     whole = region_table(inspected.at(0.0))
-    assert "96 × 60 px" in whole and whole.count("<tr>") == 2
+    assert "96 × 60 px" in whole and whole.count("<tr") == 2
     many = max((inspected.at(t) for t in np.linspace(0.1, 0.9, 60)), key=lambda i: len(i.regions))
     assert len(many.regions) > 10
     table = region_table(many)
-    assert table.count("<tr>") == 11 and f"{len(many.regions) - 10} more" in table
+    assert table.count("<tr") == 11 and f"{len(many.regions) - 10} more" in table
 
 
 def test_names_of_models_cannot_smuggle_html_into_the_page(tab, picture):
-    model = tab.registry.get("with-examples")
+    model = tab.page.registry.get("with-examples")
     model.name = "<script>alert(1)</script>"
     threshold, *settings = own_values(tab)
-    changes = tab.inspect(upload(picture), "with-examples", *DISPLAY, threshold, *settings)
-    assert "<script>" not in changes[tab.run_line]
+    changes = inspect_here(tab, picture, threshold, *settings)
+    assert "<script>" not in changes[tab.view.run_line]
 
 
-def test_the_model_line_says_what_is_promised(model):
-    assert model_line(model).startswith("Trained on noise, sees 64 × 64 px, threshold 0.")
-    assert "promised from 40 good parts" in model_line(model)
+def test_the_card_says_what_is_promised(model):
+    card = model_card(model)
+    assert "trained on noise, sees 64 × 64 px" in card
+    assert f"<dd>{model.pipeline.config.threshold:.3f}</dd>" in card and "from 40 good parts" in card
+    assert "AUROC" not in card  # nobody has measured this model
+
+
+def test_the_card_shows_the_figures_that_were_measured_and_no_others(model, tmp_path):
+    model.folder = tmp_path
+    figures = {"image_auroc": {"value": 0.987, "interval": [0.97, 0.99]}, "aupro": 0.5}
+    (tmp_path / "metrics.json").write_text(json.dumps(figures))
+    assert "<dt>Image AUROC</dt><dd>0.987</dd>" in model_card(model)
+    assert "AUPRO" not in model_card(model)  # not in the form that says how sure it is
+    (tmp_path / "metrics.json").write_text("{")
+    assert "AUROC" not in model_card(model)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])

@@ -4,9 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from diffusionad.ui.files import Upload, inspect_upload
+from diffusionad.ui.files import Upload, inspect_upload, png_bytes, written
 from diffusionad.ui.models import ModelRegistry
 
 
@@ -19,7 +18,7 @@ def add_endpoints(registry: ModelRegistry) -> None:
 
     def inspect(
         image: Upload | None, model: str | None = None, threshold: float | None = None
-    ) -> tuple[dict[str, Any], Image.Image, Image.Image]:
+    ) -> tuple[dict[str, Any], str, str]:
         inspected = inspect_upload(registry.get(model), image, threshold=threshold)
         answer = {
             "verdict": inspected.verdict.word,
@@ -29,7 +28,8 @@ def add_endpoints(registry: ModelRegistry) -> None:
             "device": inspected.device,
             "seconds": round(inspected.seconds, 4),
         }
-        return answer, inspected.draw(), inspected.reconstruction
+        drawn, repaired = map(png_bytes, (inspected.draw(), inspected.reconstruction))
+        return answer, written(drawn, "overlay.png"), written(repaired, "reconstruction.png")
 
     gr.api(models, api_name="models")
     # Real components, so that Gradio itself refuses any file that the caller has not uploaded.

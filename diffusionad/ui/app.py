@@ -1,23 +1,22 @@
-"""The app: a sentence on what this is, and the tabs."""
+"""The app: a sentence on what this is, the choice of the model, and the tabs."""
 
 import gradio as gr
 
 from diffusionad.ui.api import add_endpoints
-from diffusionad.ui.inspect import InspectTab
+from diffusionad.ui.inspect import build_inspect
 from diffusionad.ui.models import ModelRegistry
+from diffusionad.ui.page import Page, Visit
+from diffusionad.ui.picker import Picker
 
 INTRO = """
 <h1>DiffusionAD</h1>
 <p>Finds defects in pictures of parts, marks them, and shows what the part should have looked like.</p>
-<p class="how">It has learned from good parts only: a diffusion model repairs the picture in one step, and
-what had to be repaired is the anomaly.
-<a href="https://arxiv.org/abs/2303.08730" target="_blank">Read the paper</a></p>
 """
 
-# Tab name -> what builds it, given the models and the page.
-TABS = {"Inspect": InspectTab}
+# Tab name -> what builds it on a page.
+TABS = {"Inspect": build_inspect}
 
-FILE_SECONDS = 24 * 3600  # uploads and results older than this are deleted
+FILE_SECONDS = 6 * 3600  # uploads and results older than this are deleted
 
 
 def build_app(models: list[str] | None = None) -> gr.Blocks:
@@ -28,11 +27,15 @@ def build_app(models: list[str] | None = None) -> gr.Blocks:
             `DIFFUSIONAD_MODELS`.
     """
     registry = ModelRegistry(models)
-    with gr.Blocks(title="DiffusionAD", analytics_enabled=False, delete_cache=(3600, FILE_SECONDS)) as app:
+    with gr.Blocks(title="DiffusionAD", analytics_enabled=False, delete_cache=(1800, FILE_SECONDS)) as app:
         add_endpoints(registry)  # first, so that no event of a tab takes their names
         gr.HTML(INTRO, elem_id="intro")
-        with gr.Tabs():
+        picker = Picker(registry)
+        visit, handed = gr.State(Visit()), gr.State(None)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            page = Page(app, tabs, registry, visit, handed)
             for name, build_tab in TABS.items():
-                with gr.Tab(name, id=name.lower()):
-                    build_tab(registry, app)
+                with gr.Tab(name, id=name.lower(), elem_id=f"{name.lower()}-tab"):
+                    build_tab(page)
+        picker.connect(page)
     return app

@@ -4,25 +4,23 @@ from typing import Any
 
 import gradio as gr
 
-from diffusionad.ui.files import Upload, caption, inspect_upload, served, viewable
-from diffusionad.ui.inspected import VIEWS, Inspected
-from diffusionad.ui.models import Model, ModelRegistry
+from diffusionad.calibration import Calibration
+from diffusionad.image_io import read_image
+from diffusionad.ui.errors import in_one_sentence
+from diffusionad.ui.files import Upload, caption, inspect_upload, served, shown, viewable
+from diffusionad.ui.inspected import Inspected
+from diffusionad.ui.models import SLOTS, Model
+from diffusionad.ui.page import Page, Visit
+from diffusionad.ui.result_view import LIGHT, THRESHOLD_DIGITS, Changes, ResultView, meant
 from diffusionad.ui.settings import Settings
-from diffusionad.ui.words import banner, model_line, region_table, run_line, waiting
-from diffusionad.visualize import COLORMAPS, DEFAULT_COLORMAP
+from diffusionad.ui.where import WhereToLook
+from diffusionad.ui.words import waiting
 
 MAX_SHOWN_SIDE = 1280  # pixels; larger pictures are inspected as they are, but shown smaller
-THRESHOLD_DIGITS = 3
-STATE_SECONDS = 3600  # how long a visitor's last inspection is kept
 
-START = "Click an example, or upload a picture and press Inspect."
-READY = "Press Inspect."
-CHOOSE = "Choose a model: type a folder or the id of one on the Hub."
-LOADING = "Loading the model …"
-NO_MODEL = "This model cannot be loaded: choose another one."
-
-# Two pictures stand side by side, unless they are very wide.
-SIDE_BY_SIDE, STACKED = 280, 640  # least widths of their columns, pixels
+START = "Click an example, or bring a picture of your own."
+INSPECTING = "Inspecting …"
+FAILED = "This picture was not inspected: choose another one."
 
 # On a phone the verdict is below the inputs; where it is in view already, nothing moves.
 SCROLL_TO_VERDICT = """() => setTimeout(() => {
@@ -30,37 +28,26 @@ SCROLL_TO_VERDICT = """() => setTimeout(() => {
     if (box.top < 0 || box.bottom > innerHeight) verdict.scrollIntoView({behavior: "smooth"});
 }, 100)"""
 
-Changes = dict[gr.blocks.Block, Any]  # what is new on the page; all else stays
-
 
 class InspectTab:
     """Layout and events.
 
     Args:
-        registry: the models to choose from.
-        app: the page around the tab, being built.
+        page: around the tab.
     """
 
-    def __init__(self, registry: ModelRegistry, app: gr.Blocks):
-        self.registry = registry
-        self.last = gr.State(None, time_to_live=STATE_SECONDS)  # Inspected, of this visitor
+    def __init__(self, page: Page):
+        self.page = page
         self.is_own_picture = gr.State(False)  # the visitor's own, not an example
         with gr.Row(elem_id="inspect"):
             with gr.Column(scale=4, min_width=300):
                 self._build_inputs()
             with gr.Column(scale=7, min_width=300):
-                self._build_results()
-        self._connect(app)
+                self.view = ResultView(START)
+                self._build_steps()
+        self._connect()
 
     def _build_inputs(self) -> None:
-        names = self.registry.names()
-        self.model = gr.Dropdown(
-            names,
-            value=names[0] if names else None,
-            allow_custom_value=True,
-            label="Model: choose one, or type a folder or Hub id",
-            elem_id="model",
-        )
         self.picture = gr.Image(
             type="filepath",
             sources=["upload", "clipboard", "webcam"],
@@ -70,7 +57,14 @@ class InspectTab:
             buttons=[],
             elem_id="picture",
         )
-        self.button = gr.Button("Inspect", variant="primary", size="lg", elem_id="inspect-button")
+        with gr.Row(elem_id="start"):
+            # With a picture in the frame above, its own way to the files is two clicks longer.
+            self.upload = gr.UploadButton(
+                "Own picture", file_types=["image"], size="lg", min_width=140, elem_id="upload"
+            )
+            self.button = gr.Button(
+                "Inspect", variant="primary", size="lg", min_width=140, elem_id="inspect-button"
+            )
         self.examples = gr.Gallery(
             label="Examples: click one",
             columns=4,
@@ -84,131 +78,158 @@ class InspectTab:
         )
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             self.settings = Settings()
-            self.own_settings = gr.Button("Back to the model's own settings", size="sm")
-
-    def _build_results(self) -> None:
-        self.banner = gr.HTML(waiting(START), elem_id="verdict")
-        with gr.Column(visible=False) as self.results:
-            self.threshold = gr.Slider(
-                0,
-                1,
-                0.5,
-                step=10**-THRESHOLD_DIGITS,
-                label="Threshold",
-                info="Verdict, contours and regions follow at once; the model does not run again.",
-                buttons=[],
-                elem_id="threshold",
+            self.own_settings = gr.Button(
+                "Back to the model's own settings", size="sm", elem_id="own-settings"
             )
-            with gr.Row(elem_id="pictures"):
-                with gr.Column(min_width=SIDE_BY_SIDE) as left:
-                    self.drawn = gr.Image(
-                        label="What was found",
-                        format="png",
-                        interactive=False,
-                        buttons=["download", "fullscreen"],
-                        elem_id="drawn",
-                    )
-                with gr.Column(min_width=SIDE_BY_SIDE) as right:
-                    self.slider = gr.ImageSlider(
-                        label="Picture | what it should look like",
-                        format="png",
-                        interactive=False,
-                        buttons=["fullscreen"],
-                        elem_id="before-after",
-                    )
-            self.picture_columns = [left, right]
-            self.view = gr.Radio(VIEWS, value=VIEWS[0], show_label=False, container=False, elem_id="view")
-            self.regions = gr.HTML(elem_id="regions")
-            self.run_line = gr.HTML(elem_id="run-line")
-            with gr.Accordion("Display", open=False), gr.Row():
-                self.opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of the heat map")
-                self.colormap = gr.Dropdown(list(COLORMAPS), value=DEFAULT_COLORMAP, label="Colours")
+        self.where = WhereToLook()
 
-    def _connect(self, app: gr.Blocks) -> None:
-        display = [self.view, self.opacity, self.colormap]
-        redrawn = [self.banner, self.drawn, self.regions]
-        results = [*redrawn, self.slider, self.run_line, self.results, *self.picture_columns, self.last]
-        settings = [self.threshold, *self.settings.components()]
-        about_model = [self.model, self.examples, *settings]
-        everything = [*about_model, self.picture, self.is_own_picture, *results]
-        # Several at once: a visitor's download of a model must not stop the others; each model has its lock.
+    def _build_steps(self) -> None:
+        self.explain_button = gr.Button(
+            "Explain: what the model did", size="sm", elem_id="explain", visible=False
+        )
+        self.steps = gr.Gallery(
+            label="From the picture to its map",
+            columns=6,
+            height="auto",
+            interactive=False,
+            buttons=["fullscreen"],
+            visible=False,
+            elem_id="steps",
+        )
+
+    def _connect(self) -> None:
+        page, view = self.page, self.view
+        settings = [view.threshold, *self.settings.components(), self.where.roi]
+        shown_parts = [*view.outputs(), self.explain_button, self.steps]
+        # Several at once: a visitor's download of a model must not stop the others; a model takes turns.
         heavy = {
             "concurrency_id": "model",
-            "concurrency_limit": 4,
-            "show_progress_on": self.banner,
+            "concurrency_limit": SLOTS,
+            "show_progress_on": view.banner,
             "api_visibility": "private",
         }
-        light = {"show_progress": "hidden", "api_visibility": "private"}
-
-        choose = {"fn": self.choose_model, "inputs": [self.model, self.is_own_picture, *display]}
-        inspected = self.button.click(
-            self.inspect, [self.picture, self.model, *display, *settings], results, preprocess=False, **heavy
-        )
-        inspected_example = self.examples.select(
-            self.inspect_example, [self.model, *display, *settings], everything, **heavy
-        )
-        for event in (inspected, inspected_example):
-            event.success(None, js=SCROLL_TO_VERDICT, **light)
-        app.load(**choose, outputs=everything, **heavy)
-        # An old verdict beside a new picture or model would be a lie.
-        blanked = [self.banner, self.results, self.last]
-        blank = {"queue": False, "cancels": [inspected, inspected_example], **light}
-        gr.on(
+        run = {
+            "inputs": [self.picture, page.visit, view.last, *view.display(), *settings],
+            "outputs": [*shown_parts, self.is_own_picture],
+            "preprocess": False,
+            **heavy,
+        }
+        inspected = self.button.click(self.inspect, **run)
+        example = self.examples.select(
+            self.take_example, page.visit, [self.picture, self.is_own_picture, *shown_parts], **LIGHT
+        ).success(self.inspect_new, **run)
+        blank = {"queue": False, "preprocess": False, "cancels": [inspected, example], **LIGHT}
+        brought = gr.on(
             [self.picture.input, self.picture.clear],
             self.new_picture,
             self.picture,
-            [*blanked, self.is_own_picture],
-            preprocess=False,
+            [*shown_parts, self.is_own_picture],
             **blank,
+        ).then(self.inspect_new, **run)
+        self.picture.upload(viewable, self.picture, self.picture, preprocess=False, **LIGHT)
+        uploaded = self.upload.upload(
+            self.take_upload,
+            self.upload,
+            [self.picture, self.is_own_picture, *shown_parts],
+            preprocess=False,
+            **LIGHT,
+        ).success(self.inspect_new, **run)
+        adopted = page.visit.change(  # the first verdict of a visit scrolls nowhere
+            self.adopt,
+            [page.visit, view.last, self.is_own_picture, *view.display()],
+            [self.examples, self.picture, *settings[:-1], *shown_parts],
+            **LIGHT,
+        ).success(self.inspect_new, **run)
+        handed = page.handed.change(
+            self.take_handed,
+            page.handed,
+            [page.handed, page.tabs, self.picture, self.is_own_picture, *shown_parts],
+            **LIGHT,
+        ).success(self.inspect_new, **run)
+        for event in (inspected, example, brought, uploaded, handed):
+            event.success(None, js=SCROLL_TO_VERDICT, **LIGHT)
+        for event in (
+            example,
+            brought,
+            uploaded,
+            handed,
+            adopted,
+        ):  # the button leaves the verdict that is there
+            event.failure(lambda: waiting(FAILED), None, view.banner, **LIGHT)
+
+        view.connect(self.settings.controls["min_region_area"])
+        self.where.connect(self.picture)
+        self.settings.connect(page)
+        self.own_settings.click(self.settings_of, page.visit, settings[:-1], **LIGHT).then(
+            self.inspect, **run
         )
-        self.picture.upload(viewable, self.picture, self.picture, preprocess=False, **light)
-        changed = self.model.change(lambda: self._blank(LOADING), None, blanked, **blank)
-        chosen = changed.then(**choose, outputs=everything, **heavy)
-        chosen.failure(lambda: waiting(NO_MODEL), None, self.banner, **light)
+        self.explain_button.click(
+            self.explain, [page.visit, view.last], self.steps, **{**heavy, "show_progress_on": self.steps}
+        )
 
-        redraw = {"fn": self.redraw, "inputs": [self.last, self.threshold, *display], "outputs": redrawn}
-        moved = [self.threshold.input, *[control.input for control in display]]
-        gr.on(moved, **redraw, trigger_mode="always_last", **light)
-        self.own_settings.click(self.settings_of, self.model, settings, **light).then(**redraw, **light)
+    def adopt(self, visit: Visit, last: Inspected | None, is_own_picture: bool, *display: Any) -> Changes:
+        """Another model: its own settings, its examples, the first of which is inspected.
 
-    def choose_model(self, name: str | None, is_own_picture: bool, *display: Any) -> Changes:
-        """A model, its own settings and its examples, the first of which is inspected at once.
-
-        A picture of the visitor's own stays, and waits for the button.
+        A picture of the visitor's own stays, and is inspected with the new model. Where only the calibration
+        is another one, the last inspection is judged by it.
         """
-        if not name:
-            return {self.banner: waiting(CHOOSE)}
-        model = self.registry.get(name)
-        examples = model.examples()
-        pictures = [(served(path), caption(path)) for path in examples]
+        model = self.page.model(visit)
+        if last is not None and last.model == model.name:
+            calibration = _calibration(model, visit)
+            judged = last if calibration is None else last.calibrated(calibration)
+            threshold = round(judged.own_threshold, THRESHOLD_DIGITS)
+            return {self.view.threshold: threshold, **self.view.show(judged, *display)}
+        pictures = [(served(path), caption(path)) for path in model.examples()]
         changes = {
-            self.model: gr.update(info=model_line(model)),
             self.examples: gr.update(value=pictures, visible=bool(pictures)),
-            **self._own_settings(model),
+            **self.settings_of(visit),
+            **self._blank(INSPECTING if pictures or is_own_picture else START),
         }
-        if is_own_picture:
-            return {**changes, **self._blank(READY)}
-        if not examples:
-            return {**changes, **self._blank(START), self.picture: None}
-        inspected = inspect_upload(model, {"path": pictures[0][0]}, max_side=MAX_SHOWN_SIDE)
-        return {**changes, self.picture: pictures[0][0], **self._show(inspected, *display)}
+        return changes if is_own_picture else {**changes, self.picture: pictures[0][0] if pictures else None}
 
-    def settings_of(self, name: str | None) -> Changes:
-        """The model's own settings."""
-        return self._own_settings(self.registry.get(name))
-
-    def _own_settings(self, model: Model) -> Changes:
-        threshold = round(model.pipeline.config.threshold, THRESHOLD_DIGITS)
-        return {self.threshold: threshold, **self.settings.own(model)}
+    def settings_of(self, visit: Visit) -> Changes:
+        """The model's own settings, with the visitor's calibration."""
+        model = self.page.model(visit)
+        own = visit.calibration.threshold if visit.calibration else model.pipeline.config.threshold
+        return {self.view.threshold: round(own, THRESHOLD_DIGITS), **self.settings.own(model)}
 
     def new_picture(self, picture: Upload | None) -> Changes:
         """The visitor has brought or removed a picture."""
-        return {**self._blank(READY if picture else START), self.is_own_picture: bool(picture)}
+        return {**self._blank(INSPECTING if picture else START), self.is_own_picture: bool(picture)}
+
+    def take_upload(self, upload: Upload) -> Changes:
+        """A picture that did not come through the frame for it."""
+        png = viewable(upload)
+        path = png if isinstance(png, str) else upload["path"]
+        return {self.picture: path, self.is_own_picture: True, **self._blank(INSPECTING)}
+
+    def take_example(self, event: gr.SelectData, visit: Visit) -> Changes:
+        """A picture of the gallery."""
+        path = served(self.page.model(visit).examples()[event.index])
+        return {self.picture: path, self.is_own_picture: False, **self._blank(INSPECTING)}
+
+    def take_handed(self, path: str | None) -> Changes:
+        """A picture of another tab."""
+        if path is None:
+            return {self.picture: gr.skip()}
+        changes = {self.picture: path, self.is_own_picture: True, **self._blank(INSPECTING)}
+        return {self.page.handed: None, self.page.tabs: gr.Tabs(selected="inspect"), **changes}
+
+    def inspect_new(
+        self, picture: Upload | None, visit: Visit, last: Inspected | None, *controls: Any
+    ) -> Changes:
+        """Run the model where there is a picture and nothing is known about it."""
+        if picture is None:
+            return self.new_picture(None)  # removed in the meantime
+        if last is not None:
+            return {self.view.banner: gr.skip()}
+        return self.inspect(picture, visit, last, *controls)
 
     def inspect(
         self,
         picture: Upload | None,
-        name: str | None,
+        visit: Visit,
+        _last: Inspected | None,
         view: str,
         opacity: float,
         colormap: str,
@@ -216,47 +237,45 @@ class InspectTab:
         *values: Any,
     ) -> Changes:
         """Run the model on the picture."""
-        model = self.registry.get(name)
-        threshold = _meant(threshold, model.pipeline.config.threshold)
-        settings = self.settings.named(values)
-        inspected = inspect_upload(model, picture, threshold=threshold, max_side=MAX_SHOWN_SIDE, **settings)
-        return self._show(inspected, view, opacity, colormap)
-
-    def inspect_example(self, event: gr.SelectData, name: str | None, *controls: Any) -> Changes:
-        """Take a picture of the gallery and inspect it."""
-        path = served(self.registry.get(name).examples()[event.index])
-        shown = self.inspect({"path": path}, name, *controls)
-        return {self.picture: path, self.is_own_picture: False, **shown}
-
-    def redraw(self, last: Inspected | None, threshold: float, *display: Any) -> Changes:
-        """Judge and draw the last inspection again."""
-        if last is None:
-            return {self.banner: gr.skip()}
-        return self._redrawn(last.at(_meant(threshold, last.saved_threshold)), *display)
-
-    def _show(self, inspected: Inspected, *display: Any) -> Changes:
-        width, height = inspected.picture.size
-        column = gr.update(min_width=STACKED if width > 2 * height else SIDE_BY_SIDE)
+        *settings, roi = values
+        model = self.page.model(visit)
+        own = visit.calibration.threshold if visit.calibration else model.pipeline.config.threshold
+        inspected = inspect_upload(
+            model,
+            picture,
+            threshold=meant(threshold, own),
+            calibration=visit.calibration,
+            max_side=MAX_SHOWN_SIDE,
+            roi=roi,
+            **self.settings.named(settings),
+        )
         return {
-            **self._redrawn(inspected, *display),
-            **dict.fromkeys(self.picture_columns, column),
-            self.slider: (inspected.picture, inspected.reconstruction),
-            self.run_line: run_line(inspected),
-            self.results: gr.update(visible=True),
-            self.last: inspected,
+            **self.view.show(inspected, view, opacity, colormap),
+            self.explain_button: gr.update(visible=True),
+            self.steps: gr.update(visible=False, value=None),
         }
 
-    def _redrawn(self, inspected: Inspected, *display: Any) -> Changes:
-        return {
-            self.banner: banner(inspected),
-            self.drawn: inspected.draw(*display),
-            self.regions: region_table(inspected),
-        }
+    def explain(self, visit: Visit, last: Inspected | None) -> Any:
+        """The steps from the picture to its map."""
+        with in_one_sentence(last.path if last else "", "the picture"):
+            if last is None:
+                raise ValueError("Inspect a picture first.")
+            model, picture = self.page.model(visit), read_image(last.path)
+            settings = {**last.settings, "threshold": last.own_threshold}
+            steps = model.explain(picture, last.seed, settings)
+        return gr.update(value=[(shown(image, "step"), text) for image, text in steps], visible=True)
 
     def _blank(self, text: str) -> Changes:
-        return {self.banner: waiting(text), self.results: gr.update(visible=False), self.last: None}
+        hidden = gr.update(visible=False)
+        return {**self.view.blank(text), self.explain_button: hidden, self.steps: hidden}
 
 
-def _meant(threshold: float, saved: float) -> float:
-    """The model's own threshold has more digits than the slider: where both look the same, it is meant."""
-    return saved if round(threshold, THRESHOLD_DIGITS) == round(saved, THRESHOLD_DIGITS) else threshold
+def _calibration(model: Model, visit: Visit) -> Calibration | None:
+    """The visitor's, else the model's own."""
+    saved = model.pipeline.config.calibration
+    return visit.calibration or (saved and Calibration.from_dict(saved))
+
+
+def build_inspect(page: Page) -> None:
+    """The tab, on a page being built."""
+    InspectTab(page)

@@ -1,5 +1,6 @@
 """The models that visitors may choose from; each is loaded once and shared by all requests."""
 
+import json
 import logging
 import os
 import threading
@@ -7,22 +8,31 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from diffusionad.demo import demo_model, demo_models
 from diffusionad.hub_models import fetch_extras, find_models
 from diffusionad.image_io import IMAGE_SUFFIXES
 from diffusionad.loading import find_folder
-from diffusionad.pipeline import DiffusionADPipeline
+from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
+from diffusionad.ui.device import put_on_device, run, run_explained
 from diffusionad.ui.errors import in_one_sentence
+from diffusionad.ui.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 MODELS_VARIABLE = "DIFFUSIONAD_MODELS"  # folders, Hub ids and organisations, separated by commas
 MAX_MODELS_VARIABLE = "DIFFUSIONAD_MAX_MODELS"
 DEFAULT_MAX_MODELS = 3
+
+MAX_BATCH = 8  # requests that share a call on a GPU
+SLOTS = MAX_BATCH if torch.cuda.is_available() else 4  # requests at once: each holds a picture of any size
 
 MAX_DEFECTIVE, MAX_GOOD = 6, 2  # example pictures of a model
 
@@ -33,19 +43,51 @@ class Model:
 
     Attributes:
         name: as the visitor knows it.
-        lock: held while the model is loaded or runs; one picture at a time.
+        lock: held while the model is loaded.
         folder: where it was loaded from; None before.
         pipeline: None before it is loaded.
+        turns: requests to run it wait there; None before it is loaded.
+        call_seconds: of the latest call for each UNet evaluation, and for all else; None before the first.
     """
 
     name: str
     lock: threading.Lock = field(default_factory=threading.Lock)
     folder: Path | None = None
     pipeline: DiffusionADPipeline | None = None
+    turns: Turns | None = None
+    call_seconds: tuple[float, float] | None = None
 
     @property
     def device(self) -> str:
         return {"cuda": "GPU", "mps": "Apple GPU", "cpu": "CPU"}[self.pipeline.device.type]
+
+    def run(self, picture: np.ndarray, seed: int, settings: dict[str, Any]) -> DiffusionADOutput:
+        """Inspect a picture, [H,W,3] in [0, 1], when it is its turn."""
+        output = self.turns(picture, seed, settings)
+        denoise, total = output.timings["denoise"], output.timings["total"]
+        self.call_seconds = denoise / self._evaluations(settings), total - denoise
+        return output
+
+    def explain(
+        self, picture: np.ndarray, seed: int, settings: dict[str, Any]
+    ) -> list[tuple[Image.Image, str]]:
+        """The steps from the picture to its map, with captions."""
+        return self.turns.alone(run_explained, str(self.folder), picture, seed, settings)
+
+    def expected_seconds(self, **settings: int) -> float | None:
+        """How long one picture takes with these settings, from the latest call; None before the first."""
+        if self.call_seconds is None:
+            return None
+        each, rest = self.call_seconds
+        return each * self._evaluations(settings) + rest
+
+    def _evaluations(self, settings: dict[str, Any]) -> int:
+        """Pictures that the UNet sees: both scales at once in one step, else one a step; for each draw."""
+        steps, draws = (
+            settings.get(name, self.pipeline.config[name])
+            for name in ("num_inference_steps", "num_noise_samples")
+        )
+        return draws * (2 if steps == 1 else steps)
 
     def examples(self) -> list[Path]:
         """Pictures in the model's folder `examples`, the defective ones first."""
@@ -53,6 +95,13 @@ class Model:
         good = [p for p in pictures if p.stem.startswith("good")]
         defective = [p for p in pictures if not p.stem.startswith("good")]
         return [*defective[:MAX_DEFECTIVE], *good[:MAX_GOOD]]
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures that came with it, `metrics.json`; empty where there are none that can be read."""
+        try:
+            return dict(json.loads((self.folder / "metrics.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return {}  # a model works without its figures
 
 
 class ModelRegistry:
@@ -98,7 +147,9 @@ class ModelRegistry:
                 raise ValueError("Choose a model first: type a folder or the id of one on the Hub.")
             source = self._source(name)
             with self._lock:
-                model = self._models.setdefault(source, Model(name))
+                # Nobody sees by which path another visitor has named a model on offer.
+                shown = next((n for n in self._sources if self._source(n) == source), name)
+                model = self._models.setdefault(source, Model(shown))
                 self._models.move_to_end(source)
             with model.lock:
                 if model.pipeline is None:
@@ -117,11 +168,13 @@ class ModelRegistry:
             with in_one_sentence(model.folder, model.name):
                 pipeline = self._load(model.folder)
                 pipeline.set_progress_bar_config(disable=True)
-                model.pipeline = pipeline.to(_best_device())
+                model.pipeline = put_on_device(str(model.folder), pipeline)
         except Exception:
             with self._lock:
                 self._models.pop(source, None)
             raise
+        is_cpu = torch.device(model.pipeline.device).type == "cpu"
+        model.turns = Turns(partial(run, str(model.folder)), 1 if is_cpu else MAX_BATCH)
         seconds = time.perf_counter() - started
         logger.info("Loaded %s on %s in %.1f s", model.name, model.pipeline.device, seconds)
         with self._lock:
@@ -158,9 +211,3 @@ def _named(sources: list[str]) -> dict[str, str]:
     taken = [*embedded, *short]
     pairs = zip(short, sources, strict=True)
     return embedded | {name if taken.count(name) == 1 else source: source for name, source in pairs}
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -5,6 +5,8 @@ from typing import Any
 import gradio as gr
 
 from diffusionad.ui.models import Model
+from diffusionad.ui.page import Page, Visit
+from diffusionad.ui.words import expected_line
 
 
 class Settings:
@@ -20,8 +22,33 @@ class Settings:
                 1, 50, 1, 1, "Steps", "1 is the method; more is classical denoising"
             ),
             "num_noise_samples": _slider(1, 8, 1, 1, "Noise draws", "averaged; time grows with them"),
-            "seed": gr.Number(0, precision=0, minimum=0, label="Seed of the noise"),
+            "min_region_area": _count("Smallest region", "pixels; smaller ones are no defect"),
+            "ignore_border": _slider(
+                0, 255, 0, 1, "Ignored border", "pixels at the size that the model sees"
+            ),
+            "seed": _count("Seed", "of the noise"),
         }
+        self.time = gr.HTML(elem_id="expected-time")
+
+    def connect(self, page: Page) -> None:
+        """Say how long it takes, before it is done."""
+        self.page = page
+        counts = [self.controls[name] for name in ("num_inference_steps", "num_noise_samples")]
+        gr.on(
+            [control.change for control in counts],
+            self.expected,
+            [page.visit, *counts],
+            self.time,
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+    def expected(self, visit: Visit, steps: int, draws: int) -> str:
+        """How long the next inspection takes."""
+        model = self.page.model(visit)
+        seconds = model.expected_seconds(num_inference_steps=steps, num_noise_samples=draws)
+        return expected_line(seconds, model.device)
 
     def components(self) -> list[gr.components.Component]:
         return list(self.controls.values())
@@ -34,6 +61,10 @@ class Settings:
     def own(self, model: Model) -> dict[gr.blocks.Block, Any]:
         """What the controls show for a model."""
         return {control: model.pipeline.config[name] for name, control in self.controls.items()}
+
+
+def _count(label: str, info: str) -> gr.Number:
+    return gr.Number(0, precision=0, minimum=0, label=label, info=info, min_width=130)
 
 
 def _slider(low: float, high: float, value: float, step: float, label: str, info: str) -> gr.Slider:

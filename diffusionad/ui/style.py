@@ -30,7 +30,7 @@ THEME = gr.themes.Base(
     block_title_text_weight="500",
     button_primary_background_fill="*primary_600",
     button_primary_background_fill_hover="*primary_700",
-    button_primary_background_fill_dark="*primary_500",
+    button_primary_background_fill_dark="*primary_600",
     button_primary_text_color="white",
     slider_color="*primary_500",
     # The default grey on white is too faint to read.
@@ -49,7 +49,13 @@ CSS = (
     + """
 .gradio-container { max-width: 1240px !important; margin: 0 auto; }
 .html-container { padding: 0 !important; }
-@media (max-width: 640px) { .gradio-container .app { padding-inline: 14px !important; } }
+@media (max-width: 640px) {
+  .gradio-container .app { padding-inline: 14px !important; }
+  /* The verdict comes before what can be set. */
+  #inspect { flex-direction: column; }
+  #inspect > .column { display: contents; }
+  #advanced, #where { order: 1; }
+}
 
 #intro h1 { font-size: 1.7rem; font-weight: 700; letter-spacing: -0.02em; margin: 0 0 .2rem; }
 #intro p { font-size: 1.05rem; line-height: 1.5; margin: 0; }
@@ -80,25 +86,38 @@ CSS = (
   box-shadow: 0 0 0 1px var(--on-verdict);
 }
 
+.card p { margin: 0 0 .5rem; }
+.card dl { display: flex; flex-wrap: wrap; gap: .4rem 1.8rem; margin: 0; }
+.card dt { font-size: .8rem; color: var(--body-text-color-subdued); }
+.card dd { margin: 0; font-weight: 600; font-variant-numeric: tabular-nums; }
+#picker { align-items: flex-start; }
+
 /* Small pictures fill their frame, and both frames are alike. */
-#drawn .image-frame, #drawn img, #before-after img { width: 100%; max-height: 500px; object-fit: contain; }
+#found img, #repaired img { width: 100%; max-height: 500px; object-fit: contain; }
+#enlarged .image-frame, #enlarged img { width: 100%; max-height: 400px; object-fit: contain; }
 #picture .image-frame, #picture .image-frame img { width: 100%; height: 100%; object-fit: contain; }
-#drawn label.float, #before-after label.float { position: static; display: inline-flex; }
+#found label.float, #repaired label.float, #enlarged label.float { position: static; display: inline-flex; }
 .dark input[type="range"] { --neutral-200: var(--neutral-600); }
 
-#examples .grid-wrap { min-height: 0; max-height: none; padding-top: 2.4rem; }
-#examples .grid-container {
+#examples .grid-wrap, #steps .grid-wrap { min-height: 0; max-height: none; padding-top: 2.4rem; }
+#examples .grid-container, #steps .grid-container {
   padding-top: 0;
   grid-template-columns: repeat(4, minmax(0, 1fr)) !important; grid-template-rows: none !important;
   grid-auto-rows: auto !important;
 }
-#examples .thumbnail-item { aspect-ratio: auto; height: auto; width: 100%; display: block; }
-#examples .thumbnail-item img { aspect-ratio: 1; }
-#examples .caption-label {
-  position: static; max-width: none; padding: .15rem .25rem; border: 0; border-radius: 0; text-align: center;
-  font-size: .75rem; color: var(--body-text-color);
+#steps .grid-container { grid-template-columns: repeat(auto-fill, minmax(max(130px, 30%), 1fr)) !important; }
+#examples .thumbnail-item, #steps .thumbnail-item {
+  aspect-ratio: auto; height: auto; width: 100%; display: block;
 }
-#view .wrap { justify-content: flex-start; }
+#examples .thumbnail-item img, #steps .thumbnail-item img { aspect-ratio: 1; }
+#examples .caption-label, #steps .caption-label {
+  position: static; max-width: none; padding: .15rem .25rem; border: 0; border-radius: 0; text-align: center;
+  font-size: .75rem; color: var(--body-text-color); white-space: normal;
+}
+#download-file { display: none !important; } /* clicked by the buttons above it */
+#tabs button[role="tab"][aria-selected="true"] { color: var(--primary-600); }
+.dark #tabs button[role="tab"][aria-selected="true"] { color: var(--primary-300); }
+#view .wrap { gap: .4rem; }
 
 .note { font-size: .875rem; color: var(--body-text-color-subdued); margin: .2rem 0; }
 
@@ -108,14 +127,38 @@ table.regions th, table.regions td {
   padding: .35rem .5rem; text-align: left; font-size: .9rem; white-space: nowrap;
   border: 0; border-bottom: 1px solid var(--border-color-primary); background: none;
 }
+table.regions tbody tr { cursor: pointer; }
+table.regions tbody tr:hover { background: var(--background-fill-secondary); }
+table.regions button {
+  min-width: 3.2rem; padding: .2rem .6rem; border-radius: .4rem; font-weight: 600;
+  background: var(--button-secondary-background-fill); color: var(--button-secondary-text-color);
+}
+table.regions button:focus-visible { outline: 2px solid var(--color-accent); }
+.scroll { overflow-x: auto; }
 table.regions th { font-weight: 500; color: var(--body-text-color-subdued); }
 """
 )
+
+# Gradio leaves pictures without a word for those who cannot see them; the label of their frame is one. Those
+# of a slider are named on either side of its bar.
+NAME_PICTURES = """() => {
+    const name = (block) => {
+        const label = block.querySelector("[data-testid='block-label']");
+        const names = label ? label.textContent.trim().split(" | ") : [];
+        block.querySelectorAll("img:not([alt]), img[alt='']").forEach((picture, i) => {
+            picture.alt = names[i % names.length] || "Picture";
+        });
+    };
+    const nameAll = () => document.querySelectorAll(".block").forEach(name);
+    new MutationObserver(nameAll).observe(document.body, {childList: true, subtree: true});
+    nameAll();
+}"""
 
 # The same page whether `app.py` or `diffusionad serve` opens it.
 LAUNCH_OPTIONS = {
     "theme": THEME,
     "css": CSS,
+    "js": NAME_PICTURES,
     "max_file_size": "20mb",
     "ssr_mode": False,
     "run_history": False,

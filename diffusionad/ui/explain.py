@@ -1,0 +1,57 @@
+"""What the model did, picture by picture: DiffusionAD's norm-guided one-step denoising, laid open."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from diffusionad.guidance import norm_guided_one_step
+from diffusionad.pipeline import DiffusionADPipeline
+from diffusionad.visualize import colorize
+
+
+@torch.no_grad()
+def explain(
+    pipeline: DiffusionADPipeline,
+    picture: np.ndarray,
+    generator: torch.Generator | None,
+    settings: dict[str, Any],
+) -> list[tuple[Image.Image, str]]:
+    """The steps from a picture to its anomaly map, for the first noise draw.
+
+    Args:
+        pipeline: the model.
+        picture: [H,W,3] float32 in [0, 1].
+        generator: source of the noise; None takes the saved seed.
+        settings: of the pipeline's call.
+
+    Returns:
+        Both noised pictures, the one-step predictions from them, their blend, the map; with captions.
+    """
+    settings = {**pipeline.config, **settings}
+    t_fine, t_coarse, weight = (settings[name] for name in ("t_fine", "t_coarse", "guidance_weight"))
+    x_0, _ = pipeline._preprocess([picture], 0)  # [1,3,S,S]
+    noise_fine, noise_coarse, _ = pipeline._draw_noise(settings, generator)[0]
+    step = norm_guided_one_step(
+        pipeline.unet, pipeline.scheduler, x_0, noise_fine, noise_coarse, t_fine, t_coarse, weight
+    )
+    dtype = pipeline.segmenter.dtype
+    logits = pipeline.segmenter(x_0.to(dtype), step.x_0_hat.to(dtype)).float()  # [1,1,S,S]
+    anomaly_map = torch.sigmoid(logits)[0, 0].cpu().numpy()
+    x_t_fine, x_t_coarse = step.x_t.chunk(2)
+    tensors = {
+        f"1. A little noise (t = {t_fine})": x_t_fine,
+        f"2. A lot of noise (t = {t_coarse})": x_t_coarse,
+        "3. Repaired from the little noise": step.x_0_fine,
+        "4. Repaired from the lot of noise": step.x_0_coarse,
+        f"5. Both blended (weight {weight:g})": step.x_0_hat,
+    }
+    pictures = [(_to_pil(pipeline._to_unit_range(x)), caption) for caption, x in tensors.items()]
+    heat = Image.fromarray(colorize(anomaly_map, threshold=settings["threshold"]))
+    return [*pictures, (heat, "6. Compared: the anomaly map")]
+
+
+def _to_pil(x: torch.Tensor) -> Image.Image:
+    """From [1,3,S,S] in [0, 1]."""
+    return Image.fromarray((x[0].permute(1, 2, 0).cpu().numpy() * 255).round().astype(np.uint8))
