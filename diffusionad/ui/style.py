@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from diffusionad.ui import style_many
 from diffusionad.visualize import ANOMALOUS, BACKGROUND, NORMAL
 
 SYSTEM_FONTS = (
@@ -157,7 +158,7 @@ NAME_PICTURES = """() => {
 # The same page whether `app.py` or `diffusionad serve` opens it.
 LAUNCH_OPTIONS = {
     "theme": THEME,
-    "css": CSS,
+    "css": CSS + style_many.CSS,
     "js": NAME_PICTURES,
     "max_file_size": "20mb",
     "ssr_mode": False,
