@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import numpy as np
 import pytest
+from gradio_client import handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 from diffusionad import DiffusionADPipeline, calibrate
@@ -262,6 +265,50 @@ def test_the_histogram_counts_every_score_once_and_splits_the_bar_at_the_thresho
     unit = min(heights["good"])
     assert [round(h / unit) for h in heights["good"]] == [1, 1]
     assert [round(h / unit) for h in heights["anomalous"]] == [1, 1, 1]
+
+
+# The endpoint.
+
+
+def test_the_batch_endpoint_answers_for_pictures_archives_and_broken_files(
+    app, pictures, tmp_path, tiny_pipeline
+):
+    broken = tmp_path / "broken.png"
+    broken.write_text("no picture")
+    archive = pack(tmp_path / "set.zip", {"lot/a.png": pictures[1].read_bytes()})
+    files = [handle_file(path) for path in (pictures[0], archive, broken)]
+    results, csv, overlays = app.client.predict(files, "tiny", api_name="/batch")
+    assert [result["file"] for result in results] == ["part 0.png", "set/lot/a.png", "broken.png"]
+    expected = tiny_pipeline(pictures[:2])
+    assert [r["score"] for r in results[:2]] == pytest.approx(list(expected.score), abs=1e-6)
+    assert len(results[0]["regions"]) == len(expected.regions[0]) and results[0]["n"] == 40
+    assert results[2]["error"].startswith("`broken.png` is no picture")
+    assert Path(csv).read_text().count("\n") == 4
+    with zipfile.ZipFile(overlays) as packed:
+        assert {"overlays/part 0.png", "overlays/set/lot/a.png"} < set(packed.namelist())
+
+
+def test_the_batch_endpoint_honours_the_threshold_and_says_what_it_has_to_be(app, pictures):
+    files = [handle_file(pictures[0])]
+    [result] = app.client.predict(files, "tiny", 0.0, api_name="/batch")[0]
+    assert (result["verdict"], result["threshold"]) == ("anomalous", 0.0)
+    with pytest.raises(AppError, match=r"`threshold` is 7.0; give a number in 0..1."):
+        app.client.predict(files, "tiny", 7.0, api_name="/batch")
+    with pytest.raises(AppError, match="Choose pictures first"):
+        app.client.predict([], "tiny", api_name="/batch")
+
+
+def test_the_batch_endpoint_refuses_files_that_were_not_uploaded(app, pictures):
+    copy = served(pictures[0])
+    for path, is_allowed in (
+        (str(pictures[0]), False),
+        (f"{copy}/../../../../{pictures[0]}", False),
+        (copy, True),
+    ):
+        call = f"{app.url}gradio_api/call/batch"
+        event = httpx.post(call, json={"data": [[{"path": path}], "tiny", None]}).json()["event_id"]
+        answer = httpx.get(f"{call}/{event}", timeout=60).text
+        assert ("score" in answer) == is_allowed and answer.startswith("event: error") != is_allowed
 
 
 # The tabs, without a browser.

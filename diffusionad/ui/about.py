@@ -156,7 +156,7 @@ def figures(metrics: dict[str, Any]) -> str:
         tested = f" on {metrics['n_good']} good and {metrics['n_defective']} defective pictures"
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("", "Value", "95 % interval"))
     return (
-        f'<h3>How well this model does{tested}</h3><table class="regions">'
+        f'<h3>How well this model does{tested}</h3><table class="facts">'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         f"{_per_defect(metrics.get('per_defect', {}))}"
     )
@@ -182,4 +182,4 @@ def _per_defect(defects: dict[str, dict[str, Any]]) -> str:
     if not rows:
         return ""
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("Defect", "Pictures", "Found"))
-    return f'<table class="regions"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<table class="facts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'

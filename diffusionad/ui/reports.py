@@ -75,7 +75,7 @@ def calibration_card(
         f'<div class="card" role="status"><p class="headline">New threshold <strong>{new:.3f}</strong></p>'
         f"<p>Of good parts like these {n}, at most <strong>{percent(calibration.rate)}</strong> will be "
         f"called anomalous. {n} pictures can promise {percent(smallest_rate(n))} at best.</p>"
-        f'<table class="regions"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+        f'<table class="facts"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 

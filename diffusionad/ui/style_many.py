@@ -54,6 +54,18 @@ CSS = """
 .histogram line.other { stroke-width: 1; stroke-dasharray: 4 3; }
 .histogram text.in-force { fill: var(--body-text-color); font-weight: 600; }
 
+table.facts, table.facts thead, table.facts tr { border: 0 !important; }
+table.facts {
+  width: 100%; max-width: 44rem; border-collapse: collapse; margin: .5rem 0;
+  font-variant-numeric: tabular-nums;
+}
+table.facts th, table.facts td {
+  padding: .35rem .5rem; text-align: left; font-size: .9rem; font-weight: 400;
+  border: 0; border-bottom: 1px solid var(--border-color-primary); background: none;
+}
+table.facts td { white-space: nowrap; }
+table.facts th { color: var(--body-text-color-subdued); }
+
 .steps { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 1rem; }
 .steps figure { margin: 0; }
 .steps img { width: 100%; border-radius: 8px; margin: 0; display: block; }
