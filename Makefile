@@ -44,7 +44,7 @@ $(VENV)/installed-app: pyproject.toml requirements.txt $(VENV)/installed-torch
 
 $(VENV)/installed-dev: $(VENV)/installed-app
 	@echo "Installing what training and tests need (about 300 MB): accelerate scikit-image scikit-learn matplotlib datasets opencv pytest ruff playwright"
-	$(PIP) --editable '.[app,train,bench,dev]'
+	$(PIP) --editable '.[app,mcp,train,bench,dev]'
 	@touch $@
 
 # Renders the demo data into build/ and writes the figures of the embedded models again, from the shipped weights.

@@ -1,5 +1,7 @@
 """Many files at once: uploads and archives, the batch endpoint, the table, calibration by a visitor."""
 
+import asyncio
+import base64
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 import httpx
@@ -29,7 +32,11 @@ from diffusionad.ui.models import ModelRegistry
 from diffusionad.ui.page import Page, Visit
 from diffusionad.ui.run import Batch, ManyFiles, forget
 from diffusionad.ui.table import table
+from diffusionad.ui.tools import offers_tools
 from diffusionad.ui.uploads import Dropped, gather
+
+if TYPE_CHECKING:
+    from mcp.types import CallToolResult
 
 
 def upload(path: Path) -> dict:
@@ -300,15 +307,45 @@ def test_the_batch_endpoint_honours_the_threshold_and_says_what_it_has_to_be(app
 
 def test_the_batch_endpoint_refuses_files_that_were_not_uploaded(app, pictures):
     copy = served(pictures[0])
-    for path, is_allowed in (
-        (str(pictures[0]), False),
-        (f"{copy}/../../../../{pictures[0]}", False),
-        (copy, True),
-    ):
+    detour = f"{Path(copy).parent}/{os.path.relpath(pictures[0], Path(copy).parent)}"
+    for path, is_allowed in ((str(pictures[0]), False), (detour, False), (copy, True)):
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
         call = f"{app.url}gradio_api/call/batch"
-        event = httpx.post(call, json={"data": [[{"path": path}], "tiny", None]}).json()["event_id"]
+        event = httpx.post(call, json={"data": [[file], "tiny", None]}).json()["event_id"]
         answer = httpx.get(f"{call}/{event}", timeout=60).text
         assert ("score" in answer) == is_allowed and answer.startswith("event: error") != is_allowed
+
+
+def test_language_models_get_the_same_answers_as_tools(app, pictures):
+    pytest.importorskip("mcp")
+    url = f"data:image/png;base64,{base64.b64encode(pictures[0].read_bytes()).decode()}"
+    tools, answer = asyncio.run(call_tool(app.url, "inspect", {"image": url, "model": "tiny"}))
+    assert sorted(tools) == ["inspect", "models"]
+    score = app.client.predict(handle_file(pictures[0]), "tiny", api_name="/inspect")[0]["score"]
+    assert not answer.isError and f"'score': {score}" in answer.content[0].text
+
+
+async def call_tool(url: str, name: str, arguments: dict) -> tuple[list[str], "CallToolResult"]:
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async with (
+        streamablehttp_client(f"{url}gradio_api/mcp/") as (read, write, _),
+        ClientSession(read, write) as session,
+    ):
+        await session.initialize()
+        tools = [tool.name for tool in (await session.list_tools()).tools]
+        return tools, await session.call_tool(name, arguments)
+
+
+def test_tools_that_are_asked_for_in_vain_leave_a_sentence_in_the_log(monkeypatch, caplog):
+    monkeypatch.setenv("GRADIO_MCP_SERVER", "True")
+    monkeypatch.setattr("diffusionad.ui.tools.find_spec", lambda name: None)
+    assert offers_tools() is False and "diffusionad[mcp]" in caplog.text
+    monkeypatch.setattr("diffusionad.ui.tools.find_spec", lambda name: object())
+    assert offers_tools() is True
+    monkeypatch.delenv("GRADIO_MCP_SERVER")
+    assert offers_tools() is False
 
 
 # The tabs, without a browser.

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from dataclasses import replace
 from html import escape
 from io import BytesIO
@@ -17,6 +16,7 @@ from diffusionad.ui.inspected import inspect_picture
 from diffusionad.ui.models import Model
 from diffusionad.ui.page import Page, Visit
 from diffusionad.ui.result_view import LIGHT, Changes
+from diffusionad.ui.tools import offers_tools
 from diffusionad.ui.words import percent
 
 STEPS = (
@@ -70,7 +70,7 @@ pictures = [handle_file("a.png"), handle_file("b.png")]  # or a ZIP
 results, csv, overlays = client.predict(pictures, api_name="/batch")
 print(client.predict(api_name="/models"))
 """
-MCP_NOTE = "\n# The same as tools for language models (MCP): {address}gradio_api/mcp/\n"
+TOOLS_NOTE = f"\n# The same as tools for language models (MCP): {ADDRESS}gradio_api/mcp/\n"
 
 
 def build_about(page: Page) -> None:
@@ -92,8 +92,7 @@ class AboutTab:
         self.steps = gr.HTML(elem_id="about-steps")
         self.figures = gr.HTML(elem_id="about-figures")
         gr.Markdown(TEXT)
-        is_mcp = os.environ.get("GRADIO_MCP_SERVER", "").lower() == "true"
-        snippet = SNIPPET + (MCP_NOTE.format(address=ADDRESS) if is_mcp else "")
+        snippet = SNIPPET + (TOOLS_NOTE if offers_tools() else "")
         self.snippet = gr.Code(
             snippet, language="python", interactive=False, label="Python", elem_id="about-snippet"
         )

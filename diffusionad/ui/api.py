@@ -89,6 +89,7 @@ def _add_batch(registry: ModelRegistry) -> None:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
+    batch._mcp_type = "none"  # Gradio's tools cannot take a list of files; /inspect is one, file by file
     gr.Button().click(
         batch,
         [

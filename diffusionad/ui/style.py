@@ -3,6 +3,7 @@
 import gradio as gr
 
 from diffusionad.ui import style_many
+from diffusionad.ui.tools import offers_tools
 from diffusionad.visualize import ANOMALOUS, BACKGROUND, NORMAL
 
 SYSTEM_FONTS = (
@@ -160,6 +161,7 @@ LAUNCH_OPTIONS = {
     "theme": THEME,
     "css": CSS + style_many.CSS,
     "js": NAME_PICTURES,
+    "mcp_server": offers_tools(),
     "max_file_size": "20mb",
     "ssr_mode": False,
     "run_history": False,
