@@ -1,6 +1,10 @@
 """How tables of many pictures, histograms and the steps of the method look."""
 
 CSS = """
+/* The word fits its column, however narrow. */
+.verdict { container-type: inline-size; }
+.verdict:not(.waiting) .word { font-size: clamp(1.5rem, 11cqi, 3.6rem); }
+
 .pill {
   display: inline-block; padding: .05rem .55rem; border-radius: 1rem; font-size: .85rem; font-weight: 600;
   white-space: nowrap; color: var(--on-verdict);
