@@ -36,7 +36,7 @@ class DrawTab:
         with gr.Row(elem_id="draw"):
             with gr.Column(scale=6, min_width=300):
                 self.editor = gr.ImageEditor(
-                    label="A good part: paint a defect on it",
+                    label="Paint a defect",
                     type="pil",
                     image_mode="RGB",
                     format="png",

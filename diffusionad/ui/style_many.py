@@ -47,6 +47,12 @@ CSS = """
   padding: 0; text-align: left; text-decoration: underline; text-underline-offset: 3px; font: inherit;
 }
 .many .open:focus-visible, .many th button:focus-visible { outline: 2px solid var(--primary-500); }
+.many td:nth-child(2) { min-width: 8rem; }
+@media (max-width: 640px) {
+  .many img { width: 44px; height: 44px; }
+  .many th:nth-child(n+5), .many td:nth-child(n+5) { display: none; }
+  .histogram text { font-size: 20px; }
+}
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 
 .histogram { width: 100%; height: auto; display: block; }
@@ -82,6 +88,10 @@ table.facts th { color: var(--body-text-color-subdued); }
   grid-template-rows: none !important; grid-auto-rows: auto !important;
 }
 #good-parts .thumbnail-item { aspect-ratio: 1; height: auto; width: 100%; }
+
+/* Gradio's own colours here are too faint to read. */
+.download-link, #about-snippet .cm-gutters, #about-snippet .cm-line { color: var(--body-text-color) !important; }
+button[aria-label="Click to upload or drop files"] { color: var(--body-text-color) !important; }
 
 /* As wide as the window allows, whatever the tab holds. */
 .gradio-container { width: 100%; }
