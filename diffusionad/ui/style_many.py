@@ -90,8 +90,8 @@ table.facts th { color: var(--body-text-color-subdued); }
 #good-parts .thumbnail-item { aspect-ratio: 1; height: auto; width: 100%; }
 
 /* Gradio's own colours here are too faint to read. */
-.download-link, #about-snippet .cm-gutters, #about-snippet .cm-line { color: var(--body-text-color) !important; }
-button[aria-label="Click to upload or drop files"] { color: var(--body-text-color) !important; }
+.download-link, button[aria-label="Click to upload or drop files"],
+#about-snippet .cm-gutters, #about-snippet .cm-line { color: var(--body-text-color) !important; }
 
 /* As wide as the window allows, whatever the tab holds. */
 .gradio-container { width: 100%; }

