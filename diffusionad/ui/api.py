@@ -10,8 +10,8 @@ from PIL import Image
 from diffusionad.ui.errors import in_one_sentence
 from diffusionad.ui.files import Upload, inspect_upload, served
 from diffusionad.ui.many import export, inspect_many
-from diffusionad.ui.models import ModelRegistry
-from diffusionad.ui.run import SLOTS
+from diffusionad.ui.models import SLOTS, ModelRegistry
+from diffusionad.ui.run import MANY
 from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather, new_folder
 
 MODEL = "Model: one of /models, a folder or a Hub id; None is the first of /models"
@@ -66,7 +66,7 @@ def _add_inspect(registry: ModelRegistry) -> None:
         api_name="inspect",
         api_description="Inspect one picture: verdict, overlay and reconstruction.",
         concurrency_id="model",
-        concurrency_limit=4,
+        concurrency_limit=SLOTS,
     )
 
 
@@ -105,5 +105,5 @@ def _add_batch(registry: ModelRegistry) -> None:
         preprocess=False,
         api_name="batch",
         api_description=f"Inspect up to {MAX_PICTURES} pictures; one that cannot be read gets its error.",
-        **SLOTS,
+        **MANY,
     )

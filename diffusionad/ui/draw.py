@@ -6,6 +6,7 @@ import gradio as gr
 
 from diffusionad.ui.files import Upload, inspect_upload, served, shown
 from diffusionad.ui.inspected import Inspected
+from diffusionad.ui.models import SLOTS
 from diffusionad.ui.page import Page, Visit
 from diffusionad.ui.result_view import LIGHT, Changes
 from diffusionad.ui.words import banner, run_line, waiting
@@ -84,7 +85,7 @@ class DrawTab:
         self._connect()
 
     def _connect(self) -> None:
-        heavy = {"concurrency_id": "model", "concurrency_limit": 4, **LIGHT}
+        heavy = {"concurrency_id": "model", "concurrency_limit": SLOTS, **LIGHT}
         results = [self.banner, self.results, self.drawn, self.repaired, self.run_line]
         visit = self.page.visit
         visit.change(self.show_model, visit, [self.editor, self.parts, *results], **LIGHT)

@@ -20,7 +20,7 @@ from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather, new_folder
 from diffusionad.ui.words import waiting
 
 # Long runs have slots of their own, so that single pictures never wait for one to end.
-SLOTS = {"concurrency_id": "many", "concurrency_limit": 2}
+MANY = {"concurrency_id": "many", "concurrency_limit": 2}
 
 
 @dataclass(eq=False)
@@ -125,7 +125,7 @@ class ManyFiles:
             [self.batch, self.status, results, self.stop],
             preprocess=False,
             **LIGHT,
-            **SLOTS,
+            **MANY,
         )
         ran.success(finish_batch, [self.batch, *inputs], shown, **LIGHT)
         ran.failure(blank, self.files, shown, preprocess=False, **LIGHT)
