@@ -21,7 +21,12 @@ GRADIOS_OWN = 'aria-label="common.upload"'
 
 
 def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
+    overflow = page.locator(".overflow-menu > button")
+    if page.viewport_size["width"] == PHONE[0] and name in ("Calibrate", "About") and overflow.is_visible():
+        overflow.click()  # a phone has no room for all tabs
+        page.locator(".overflow-dropdown button", has_text=name).click()
+    else:
+        page.get_by_role("tab", name=name, exact=True).click()
 
 
 def paint(page: Page) -> None:
