@@ -48,11 +48,6 @@ CSS = """
 }
 .many .open:focus-visible, .many th button:focus-visible { outline: 2px solid var(--primary-500); }
 .many td:nth-child(2) { min-width: 8rem; }
-@media (max-width: 640px) {
-  .many img { width: 44px; height: 44px; }
-  .many th:nth-child(n+5), .many td:nth-child(n+5) { display: none; }
-  .histogram text { font-size: 20px; }
-}
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 
 .histogram { width: 100%; height: auto; display: block; }
@@ -95,4 +90,12 @@ table.facts th { color: var(--body-text-color-subdued); }
 
 /* As wide as the window allows, whatever the tab holds. */
 .gradio-container { width: 100%; }
+
+@media (max-width: 640px) {
+  .many td { padding: .3rem .35rem !important; }
+  .many th button { padding: .5rem .35rem; }
+  .many img { width: 44px; height: 44px; }
+  .many th:nth-child(n+5), .many td:nth-child(n+5) { display: none; }
+  .histogram text { font-size: 20px; }
+}
 """
