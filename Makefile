@@ -43,8 +43,8 @@ $(VENV)/installed-app: pyproject.toml requirements.txt $(VENV)/installed-torch
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-app
-	@echo "Installing what training and tests need (about 350 MB): accelerate scikit-learn matplotlib datasets opencv tensorboard playwright pytest ruff"
-	$(PIP) --editable '.[app,train,bench,dev]'
+	@echo "Installing what training and tests need (about 350 MB): accelerate scikit-learn matplotlib datasets opencv tensorboard playwright mcp pytest ruff"
+	$(PIP) --editable '.[app,mcp,train,bench,dev]'
 	@touch $@
 
 # Renders the demo data into build/ and writes the figures of the embedded models again, from the shipped weights.

@@ -103,17 +103,26 @@ def promised_rate(n: int, rate: float | None = None) -> float:
     """
     if n == 0:
         raise ValueError("`scores` is empty; calibrate with at least one normal picture, better 99 or more.")
-    smallest_rate = 1 / (n + 1)
-    rate = max(DEFAULT_RATE, smallest_rate) if rate is None else rate
+    rate = max(DEFAULT_RATE, smallest_rate(n)) if rate is None else rate
     if not 0 < rate < 1:
         raise ValueError(f"`rate` is {rate}; give a false-alarm rate between 0 and 1, such as 0.01.")
     # The tiny slack keeps 1/(n+1) itself promisable after rounding.
-    if rate < smallest_rate * (1 - 1e-9):
+    if rate < smallest_rate(n) * (1 - 1e-9):
         raise ValueError(
-            f"`rate` is {rate:g}, but {n} normal pictures support {smallest_rate:.4g} at best; "
-            f"use that, or calibrate with at least {math.ceil(1 / rate) - 1} pictures."
+            f"`rate` is {rate:g}, but {n} normal pictures support {smallest_rate(n):.4g} at best; "
+            f"use that, or calibrate with at least {pictures_needed(rate)} pictures."
         )
     return rate
+
+
+def smallest_rate(n: int) -> float:
+    """The least false-alarm rate that n normal pictures can promise."""
+    return 1 / (n + 1)
+
+
+def pictures_needed(rate: float) -> int:
+    """How many normal pictures it takes to promise a false-alarm rate, such as 99 for 0.01."""
+    return math.ceil(1 / rate - 1e-9) - 1
 
 
 def calibrate(

@@ -5,22 +5,18 @@ torch is imported after the arguments have been checked: mistakes are answered a
 
 import argparse
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from diffusionad import __version__
 from diffusionad.calibration import Calibration
 from diffusionad.demo import demo_model, demo_models
 from diffusionad.drift import WINDOW, DriftMonitor
 from diffusionad.image_io import ImageError, find_images, read_image
 from diffusionad.inspection import OVERLAYS, PANELS, Inspector, common_root
-from diffusionad.results import Result, ResultWriter, percent
+from diffusionad.results import Result, ResultWriter, header, percent
 from diffusionad.watch import Stop, WatchLog, watch
 
 if TYPE_CHECKING:
@@ -126,13 +122,13 @@ def _inspect_files(args: argparse.Namespace, inspector: Inspector, files: list[P
     from tqdm import tqdm
 
     started = time.perf_counter()
-    header = _header(args, inspector.pipeline)
+    head = header(inspector.pipeline, args.model)
     monitor = _monitor(inspector.pipeline)
     say = (lambda text: None) if args.quiet else (lambda text: tqdm.write(text, file=sys.stdout))
     # The bar is for a person at a terminal, not for a log file.
     with (
         Stop() as stop,
-        ResultWriter(args.output, header, len(files)) as writer,
+        ResultWriter(args.output, head, len(files)) as writer,
         tqdm(total=len(files), unit="picture", disable=True if args.quiet else None, leave=False) as bar,
     ):
         for result in monitored(inspector(files, common_root(files)), monitor):
@@ -173,24 +169,6 @@ def _summary_text(
         text += f"\nOf normal pictures, at most {percent(rate)} are expected above the threshold "
         text += f"{config.threshold:.3f} (n = {n})."
     return f"{text}\nResults: {args.output / 'results.csv'}, {args.output / 'results.json'}"
-
-
-def _header(args: argparse.Namespace, pipeline: "DiffusionADPipeline") -> dict[str, Any]:
-    settings = pipeline.settings()
-    calibration = settings.pop("calibration")
-    return {
-        "model": args.model,
-        "device": str(pipeline.device),
-        "dtype": args.dtype,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": settings,
-        "calibration": calibration and {k: v for k, v in calibration.items() if k != "scores"},
-        "versions": {
-            "diffusionad": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "diffusers", "numpy", "pillow")},
-        },
-    }
 
 
 def _watch(args: argparse.Namespace, inspector: Inspector) -> int:

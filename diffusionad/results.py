@@ -3,17 +3,21 @@
 import csv
 import json
 import os
+import platform
 from collections import Counter
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from diffusionad import __version__
 from diffusionad.scoring import Region
 
 if TYPE_CHECKING:
-    from diffusionad.pipeline import DiffusionADOutput
+    from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
 
 CSV_COLUMNS = (
     "file",
@@ -148,6 +152,30 @@ class Result:
             "overlay": self.overlay and str(self.overlay),
             "error": self.error,
         }
+
+
+def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
+    """What inspects and how, the head of results.json.
+
+    Args:
+        pipeline: with its settings.
+        model: what the user calls it.
+    """
+    settings = pipeline.settings()
+    calibration = settings.pop("calibration")
+    return {
+        "model": model,
+        "device": str(pipeline.device),
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": settings,
+        "calibration": calibration and {k: v for k, v in calibration.items() if k != "scores"},
+        "versions": {
+            "diffusionad": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "diffusers", "numpy", "pillow")},
+        },
+    }
 
 
 class ResultWriter:

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -161,6 +162,7 @@ def app(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         "GRADIO_SERVER_PORT": str(port),
         "DIFFUSIONAD_MODELS": f" {tiny_model_folder} , ",
         "HF_HUB_OFFLINE": "1",
+        "GRADIO_MCP_SERVER": str(find_spec("mcp") is not None),
         "PYTHONUNBUFFERED": "1",
     }
     environment.pop("PYTHONPATH", None)

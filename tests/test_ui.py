@@ -87,9 +87,9 @@ def test_the_models_are_listed_by_short_names(app):
     assert app.client.predict(api_name="/models") == [*demo_models(), "tiny"]
 
 
-def test_the_api_page_shows_two_endpoints_and_no_screen_events(app):
+def test_the_api_page_shows_three_endpoints_and_no_screen_events(app):
     endpoints = app.client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/models", "/inspect"}
+    assert set(endpoints) == {"/models", "/inspect", "/batch"}
     parameters = [p["parameter_name"] for p in endpoints["/inspect"]["parameters"]]
     assert parameters == ["image", "model", "threshold"]
 

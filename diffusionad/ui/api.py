@@ -1,21 +1,40 @@
-"""What programs may call: `/models` and `/inspect`, for gradio_client and plain HTTP."""
+"""What programs may call: `/models`, `/inspect` and `/batch`, for gradio_client, plain HTTP and MCP."""
 
+import shutil
 from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 
-from diffusionad.ui.files import Upload, inspect_upload, png_bytes, written
-from diffusionad.ui.models import ModelRegistry
+from diffusionad.ui.errors import in_one_sentence
+from diffusionad.ui.files import Upload, inspect_upload, png_bytes, served, written
+from diffusionad.ui.many import export, inspect_many
+from diffusionad.ui.models import SLOTS, ModelRegistry
+from diffusionad.ui.run import MANY
+from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather, new_folder
+
+MODEL = "Model: one of /models, a folder or a Hub id; None is the first of /models"
+THRESHOLD = "Threshold in 0..1; None is the model's own"
 
 
 def add_endpoints(registry: ModelRegistry) -> None:
     """Endpoints without a place on the screen."""
+    gr.api(models_of(registry), api_name="models")
+    # Real components, so that Gradio itself refuses any file that the caller has not uploaded.
+    with gr.Row(visible=False):
+        _add_inspect(registry)
+        _add_batch(registry)
 
+
+def models_of(registry: ModelRegistry) -> Any:
     def models() -> list[str]:
         """Names of the models that this app offers."""
         return registry.names()
 
+    return models
+
+
+def _add_inspect(registry: ModelRegistry) -> None:
     def inspect(
         image: Upload | None, model: str | None = None, threshold: float | None = None
     ) -> tuple[dict[str, Any], str, str]:
@@ -31,22 +50,60 @@ def add_endpoints(registry: ModelRegistry) -> None:
         drawn, repaired = map(png_bytes, (inspected.draw(), inspected.reconstruction))
         return answer, written(drawn, "overlay.png"), written(repaired, "reconstruction.png")
 
-    gr.api(models, api_name="models")
-    # Real components, so that Gradio itself refuses any file that the caller has not uploaded.
-    with gr.Row(visible=False):
-        image = gr.Image(type="filepath", image_mode=None, label="Picture")
-        model = gr.Textbox(label="Model: one of /models, a folder or a Hub id; None is the first of /models")
-        threshold = gr.Number(None, label="Threshold in 0..1; None is the model's own")
-        verdict = gr.JSON(label="Verdict, score, threshold, p-value, regions")
-        overlay = gr.Image(format="png", label="Picture with heat map and contours, at its own size")
-        reconstruction = gr.Image(format="png", label="What it should have looked like, at its own size")
-        gr.Button().click(
-            inspect,
-            [image, model, threshold],
-            [verdict, overlay, reconstruction],
-            preprocess=False,
-            api_name="inspect",
-            api_description="Inspect one picture: verdict, overlay and reconstruction.",
-            concurrency_id="model",
-            concurrency_limit=4,
-        )
+    gr.Button().click(
+        inspect,
+        [
+            gr.Image(type="filepath", image_mode=None, label="Picture"),
+            gr.Textbox(label=MODEL),
+            gr.Number(None, label=THRESHOLD),
+        ],
+        [
+            gr.JSON(label="Verdict, score, threshold, p-value, regions"),
+            gr.Image(format="png", label="Picture with heat map and contours, at its own size"),
+            gr.Image(format="png", label="What it should have looked like, at its own size"),
+        ],
+        preprocess=False,
+        api_name="inspect",
+        api_description="Inspect one picture: verdict, overlay and reconstruction.",
+        concurrency_id="model",
+        concurrency_limit=SLOTS,
+    )
+
+
+def _add_batch(registry: ModelRegistry) -> None:
+    def batch(
+        files: list[Upload] | None, model: str | None = None, threshold: float | None = None
+    ) -> tuple[list[dict[str, Any]], str, str]:
+        with in_one_sentence():
+            if threshold is not None and not 0 <= threshold <= 1:
+                raise ValueError(f"`threshold` is {threshold}; give a number in 0..1.")
+            loaded, folder = registry.get(model), new_folder()
+            pictures, output = folder / "pictures", folder / "output"
+            try:
+                pictures.mkdir()
+                output.mkdir()
+                dropped = gather(files, pictures)
+                rows = list(inspect_many(loaded, dropped, output, threshold=threshold))
+                csv, archive = export(loaded, rows, output)
+                return [row.result.to_dict() for row in rows], served(csv), served(archive)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    batch._mcp_type = "none"  # Gradio's tools cannot take a list of files; /inspect is one, file by file
+    gr.Button().click(
+        batch,
+        [
+            gr.File(file_count="multiple", file_types=FILE_TYPES, label="Pictures and ZIP archives of them"),
+            gr.Textbox(label=MODEL),
+            gr.Number(None, label=THRESHOLD),
+        ],
+        [
+            gr.JSON(label="For each picture: verdict, score, threshold, p-value, regions; or its error"),
+            gr.File(label="The same as results.csv"),
+            gr.File(label="ZIP archive: overlays at the pictures' own sizes, results.csv, results.json"),
+        ],
+        preprocess=False,
+        api_name="batch",
+        api_description=f"Inspect up to {MAX_PICTURES} pictures; one that cannot be read gets its error.",
+        **MANY,
+    )

@@ -2,7 +2,11 @@
 
 import gradio as gr
 
+from diffusionad.ui.about import build_about
 from diffusionad.ui.api import add_endpoints
+from diffusionad.ui.batch import build_batch
+from diffusionad.ui.calibrate import build_calibrate
+from diffusionad.ui.draw import build_draw
 from diffusionad.ui.inspect import build_inspect
 from diffusionad.ui.models import ModelRegistry
 from diffusionad.ui.page import Page, Visit
@@ -14,7 +18,13 @@ INTRO = """
 """
 
 # Tab name -> what builds it on a page.
-TABS = {"Inspect": build_inspect}
+TABS = {
+    "Inspect": build_inspect,
+    "Draw": build_draw,
+    "Batch": build_batch,
+    "Calibrate": build_calibrate,
+    "About": build_about,
+}
 
 FILE_SECONDS = 6 * 3600  # uploads and results older than this are deleted
 

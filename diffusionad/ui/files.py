@@ -50,14 +50,14 @@ def read_upload(upload: Upload | None) -> np.ndarray:
 def uploaded(upload: Upload | None) -> Iterator[str]:
     """Path of an upload; what goes wrong with it is told under the name that it has at the visitor's."""
     with in_one_sentence():
-        path = _path_of(upload)
+        path = uploaded_path(upload)
         if path is None:
             raise ValueError("Choose a picture first: upload or paste one, or click an example.")
         with in_one_sentence(path, upload.get("orig_name") or "the picture"):
             yield path
 
 
-def _path_of(upload: Upload | None) -> str | None:
+def uploaded_path(upload: Upload | None) -> str | None:
     """Path of an upload that is one: Gradio lets a program name any other file of the server's."""
     path = upload.get("path") if upload else None
     if path and not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
@@ -107,7 +107,7 @@ def shown(image: Image.Image, name: str = "picture") -> str:
 def viewable(upload: Upload | None) -> Any:
     """A PNG of the same pixels where the upload is of a kind that browsers do not show; else no change."""
     with in_one_sentence():
-        path = Path(_path_of(upload) or "")
+        path = Path(uploaded_path(upload) or "")
     if path.suffix.lower() not in NOT_FOR_BROWSERS:
         return gr.skip()
     try:

@@ -96,6 +96,10 @@ class Model:
         defective = [p for p in pictures if not p.stem.startswith("good")]
         return [*defective[:MAX_DEFECTIVE], *good[:MAX_GOOD]]
 
+    def good_examples(self) -> list[Path]:
+        """Those of `examples` without a defect."""
+        return [path for path in self.examples() if path.stem.startswith("good")]
+
     def metrics(self) -> dict[str, Any]:
         """The figures that came with it, `metrics.json`; empty where there are none that can be read."""
         try:

@@ -2,6 +2,8 @@
 
 import gradio as gr
 
+from diffusionad.ui import style_many
+from diffusionad.ui.tools import offers_tools
 from diffusionad.visualize import ANOMALOUS, BACKGROUND, NORMAL
 
 SYSTEM_FONTS = (
@@ -157,8 +159,9 @@ NAME_PICTURES = """() => {
 # The same page whether `app.py` or `diffusionad serve` opens it.
 LAUNCH_OPTIONS = {
     "theme": THEME,
-    "css": CSS,
+    "css": CSS + style_many.CSS,
     "js": NAME_PICTURES,
+    "mcp_server": offers_tools(),
     "max_file_size": "20mb",
     "ssr_mode": False,
     "run_history": False,
