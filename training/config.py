@@ -47,6 +47,8 @@ class ModelConfig:
     segmenter_norm: str = "batch"
     segmenter_stem_patch: int = 1
     segmenter_with_difference: bool = False
+    # What a fresh segmenter says everywhere, as a probability; 0.5: its bias stays as it is drawn.
+    segmenter_prior: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ def build_networks(config: TrainConfig) -> tuple[UNet2DModel, DDPMScheduler, Ano
         stem_patch=model.segmenter_stem_patch,
         with_difference=model.segmenter_with_difference,
     )
+    if model.segmenter_prior != 0.5:
+        prior = model.segmenter_prior
+        nn.init.constant_(segmenter.conv_out.bias, math.log(prior / (1 - prior)))
     return unet, scheduler, segmenter
 
 
