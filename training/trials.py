@@ -1,0 +1,91 @@
+"""Trials side by side: what each run changed, and what came of it. Those that did not pay stay in the table.
+
+    python -m training.trials RUNS/baseline RUNS/no-shading RUNS/prior --output benchmarks/trials.md
+
+The first run is the baseline; every other one is described by the settings in which it differs. Each run
+needs its config.toml and metrics.json, as `training.train` leaves them.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from training.config import TrainConfig, load_config
+
+# These follow from the minutes and the machine, or say where things lie: they are no change of the recipe.
+NOT_COMPARED = {("data", "path"), ("optim", "max_steps"), ("optim", "unet_steps"), ("optim", "seed")}
+
+
+def changes(config: TrainConfig, baseline: TrainConfig) -> list[str]:
+    """Settings in which a run differs, as `section.key=value`."""
+    before, after = dataclasses.asdict(baseline), dataclasses.asdict(config)
+    return [
+        f"{section}.{key}={json.dumps(value)}"
+        for section, values in after.items()
+        for key, value in values.items()
+        if value != before[section][key] and (section, key) not in NOT_COMPARED
+    ]
+
+
+def row_of(run: Path, baseline: TrainConfig) -> dict[str, Any]:
+    """What the table says of a run.
+
+    Raises:
+        FileNotFoundError: the run is not finished.
+    """
+    for name in ("config.toml", "metrics.json"):
+        if not (run / name).is_file():
+            raise FileNotFoundError(f"`{run / name}` is missing; only finished runs can be compared.")
+    config = load_config(str(run / "config.toml"))
+    metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    psnr = metrics.get("reconstruction", {}).get("psnr_normal_db")
+    return {
+        "trial": run.name,
+        "changed": "<br>".join(f"`{change}`" for change in changes(config, baseline)) or "(baseline)",
+        "data": metrics["category"],
+        "seed": str(config.optim.seed),
+        "minutes": f"{metrics['train_minutes']:.1f}",
+        "steps": str(metrics["steps"]),
+        "image AUROC": _value(metrics, "image_auroc"),
+        "pixel AUROC": _value(metrics, "pixel_auroc"),
+        "AUPRO": _value(metrics, "aupro"),
+        "PSNR, dB": f"{psnr:.1f}" if psnr else "absent",
+        "per defect": ", ".join(
+            f"{name} {_value(found, 'image_auroc')}" for name, found in metrics.get("per_defect", {}).items()
+        ),
+    }
+
+
+def _value(metrics: dict[str, Any], name: str) -> str:
+    return f"{metrics[name]['value']:.3f}" if name in metrics else "absent"
+
+
+def table(runs: list[Path]) -> str:
+    """A Markdown table with a line for each run, the first one the baseline."""
+    baseline = load_config(str(runs[0] / "config.toml"))
+    rows = [row_of(run, baseline) for run in runs]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.trials", description=__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, the baseline first")
+    parser.add_argument("--output", required=True, type=Path, help="Markdown file")
+    args = parser.parse_args(arguments)
+    try:
+        text = table(args.runs)
+    except (FileNotFoundError, ValueError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(f"# Trials\n\nWritten by `python -m training.trials`.\n\n{text}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
