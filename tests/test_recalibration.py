@@ -14,7 +14,6 @@ from diffusionad import DiffusionADPipeline
 from diffusionad import calibrate as conformal
 from diffusionad.cli import main
 from diffusionad.fingerprint import pipeline_sha256
-from diffusionad.results import Verdict
 from diffusionad.ui.inspected import Inspected
 
 
@@ -127,15 +126,16 @@ def test_inspect_warns_when_the_line_has_drifted(run, good, model, tmp_path, cap
 def test_the_page_marks_pixels_by_the_pixel_threshold_until_the_threshold_is_moved() -> None:
     blank = Image.new("RGB", (2, 2))
     inspected = Inspected(
+        path="part.png",
         picture=blank,
         reconstruction=blank,
         anomaly_map=np.array([[0.1, 0.4], [0.6, 0.9]], np.float32),
-        mask=np.zeros((2, 2), bool),
-        regions=[],
-        verdict=Verdict(True, 0.9, 0.3),
-        saved_threshold=0.3,
+        inside=None,
+        score=0.9,
+        own_threshold=0.3,
         calibration=conformal([0.1, 0.2, 0.3], 0.25, peaks=[0.4, 0.5, 0.5]),
-        min_region_area=0,
+        settings={},
+        seed=0,
         model="tiny",
         device="cpu",
         seconds=0.0,
