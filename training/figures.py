@@ -13,7 +13,7 @@ from diffusionad.image_io import read_image
 from diffusionad.results import verdicts_of
 from diffusionad.visualize import ANOMALOUS, NORMAL, colorize, draw_contours, panel
 from training.catalog import Record
-from training.tally import read_mask
+from training.masks import read_mask
 
 CASES = 5  # rows in each of the two figures of cases
 CASE_SIDE = 320  # pixels of the longer side of a picture in them

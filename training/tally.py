@@ -1,14 +1,13 @@
 """Scores and maps of a test split, picture by picture, and the figures of all of them together."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from diffusionad.image_io import read_image, resize
 from training.catalog import Record
 from training.intervals import REPLICATES, image_intervals, pixel_intervals, resampled
+from training.masks import read_mask, resize_mask
 from training.metrics import IMAGE_METRICS, PIXEL_METRICS, PixelMetrics, image_metrics
 
 
@@ -137,7 +136,7 @@ class TwinErrors:
             self.normal_pixels += image.size
         elif record.clean is not None and record.mask is not None:
             clean = resize(read_image(record.clean), self.size)
-            mask = resize(read_mask(record.mask, None).astype(np.float32), self.size) > 0
+            mask = resize_mask(read_mask(record.mask), self.size)
             self.inside_before += float(np.abs(image - clean)[mask].sum(dtype=np.float64))
             self.inside_after += float(np.abs(reconstruction - clean)[mask].sum(dtype=np.float64))
 
@@ -149,25 +148,6 @@ class TwinErrors:
         if self.inside_before > 0:
             found["defect_residue"] = self.inside_after / self.inside_before
         return found
-
-
-def read_mask(path: Path | None, shape: tuple[int, int] | None) -> np.ndarray:
-    """[H,W] bool; all False without a file.
-
-    Raises:
-        ValueError: the mask has another size than its picture.
-    """
-    if path is None:
-        assert shape is not None
-        return np.zeros(shape, dtype=bool)
-    with Image.open(path) as image:
-        mask = np.asarray(image.convert("L")) > 0
-    if shape is not None and mask.shape != tuple(shape):
-        raise ValueError(
-            f"`{path}` is {mask.shape[1]} x {mask.shape[0]}, its picture {shape[1]} x {shape[0]}; "
-            "a mask must have the size of its picture."
-        )
-    return mask
 
 
 def _with_interval(value: float, interval: tuple[float, float] | None) -> dict[str, Any]:
