@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_runs import SMALL, arguments, write_squares
 
-from training import reproduce, runs
+from training import command, reproduce, runs
 from training import train as training
 from training.categories import find_pictures, split_each
 from training.config import DataConfig, TrainConfig, load_config
@@ -95,6 +95,37 @@ def test_the_push_is_a_process_and_its_failure_harms_nothing(
     assert not push_to_hub(tmp_path / "run", "org/secret", private=False)
     error = capfd.readouterr().err
     assert "The run is finished" in error and "hub.push_model" in error and "--repo org/secret" in error
+    push_to_hub(tmp_path / "run", "org/name", private=False, dataset="Our bolts", license="cc-by-4.0")
+    said = capfd.readouterr().out
+    assert "'--repo', 'org/name', '--dataset', 'Our bolts', '--license', 'cc-by-4.0']" in said
+
+
+@pytest.fixture
+def pushes(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """What the command line asks to be pushed."""
+    asked = []
+    monkeypatch.setattr(command, "push_to_hub", lambda *arguments: asked.append(arguments))
+    return asked
+
+
+def test_the_data_and_its_licence_go_along_to_the_hub(tree: Path, tmp_path: Path, pushes) -> None:
+    def train(config: TrainConfig, output: Path, resume: bool) -> Path:
+        return output
+
+    named = ["--dataset", "Our bolts", "--license", "cc-by-4.0"]
+    words = ["--data", str(tree), "--output", str(tmp_path / "runs"), "--push-to-hub", "org/name", *named]
+    assert command.run_training(train, None, [*words, "--category", "bottle"]) == 0
+    assert pushes == [(tmp_path / "runs", "org/name", False, "Our bolts", "cc-by-4.0")]
+    pushes.clear()
+    assert command.run_training(train, None, [*words, "--category", "all"]) == 0
+    assert ("org/name-bottle", "Our bolts", "cc-by-4.0") in [(push[1], *push[3:]) for push in pushes]
+
+
+@pytest.mark.parametrize("named", [["--private"], ["--dataset", "Our bolts"], ["--license", "cc-by-4.0"]])
+def test_what_only_concerns_a_push_is_refused_without_one(named: list[str], tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        command.run_training(lambda *run: run[1], None, ["--data", str(tmp_path), *named])
+    assert f"{named[0]} says how the run is published; give --push-to-hub" in capsys.readouterr().err
 
 
 def test_a_benchmark_is_reproduced_category_by_category(tree: Path, tmp_path: Path, capsys) -> None:

@@ -35,8 +35,23 @@ def run_training(train: Train, description: str | None, arguments: list[str] | N
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the finished run")
     parser.add_argument("--private", action="store_true", help="publish it privately")
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="with --push-to-hub: what the pictures are called; needed where their folder does not say it",
+    )
+    parser.add_argument(
+        "--license",
+        metavar="ID",
+        help="with --push-to-hub: their licence, as the Hub calls it, which the weights take over; needed "
+        "for data that hub.push_model does not know",
+    )
     add_settings(parser)
     args = parser.parse_args(arguments)
+    about_pushing = {"--private": args.private, "--dataset": args.dataset, "--license": args.license}
+    for name, value in about_pushing.items():
+        if value and not args.push_to_hub:
+            parser.error(f"{name} says how the run is published; give --push-to-hub ORG/NAME, too.")
 
     def work() -> int:
         config = settings_of(args)
@@ -50,7 +65,7 @@ def run_training(train: Train, description: str | None, arguments: list[str] | N
             check_unused(output)
         train(config, output, args.resume)
         if args.push_to_hub and WRITES:
-            push_to_hub(output, args.push_to_hub, args.private)
+            push_to_hub(output, args.push_to_hub, args.private, args.dataset, args.license)
         return 0
 
     words = sys.argv[1:] if arguments is None else arguments
@@ -64,7 +79,7 @@ def run_all(train: Train, config: TrainConfig, args: argparse.Namespace) -> int:
 
     def push(run: Path) -> None:
         if args.push_to_hub and WRITES:
-            push_to_hub(run, f"{args.push_to_hub}-{run.name}", args.private)
+            push_to_hub(run, f"{args.push_to_hub}-{run.name}", args.private, args.dataset, args.license)
 
     failures = run_each(train, config, runs_of(args.data, ALL), output, push, say=say)
     for category, reason in failures.items():

@@ -73,8 +73,18 @@ def run_each(
     return failures
 
 
-def push_to_hub(run: Path, repo: str, private: bool) -> bool:
-    """Publish a run by `python -m hub.push_model`; a push that fails says so and harms nothing."""
+def push_to_hub(
+    run: Path, repo: str, private: bool, dataset: str | None = None, license: str | None = None
+) -> bool:
+    """Publish a run by `python -m hub.push_model`; a push that fails says so and harms nothing.
+
+    Args:
+        run: finished.
+        repo: "org/name".
+        private: only its owners see it.
+        dataset: what the pictures are called; None where their folder says it.
+        license: theirs, the Hub's identifier; None for data that is known there.
+    """
     command = [
         "-m",
         "hub.push_model",
@@ -82,6 +92,8 @@ def push_to_hub(run: Path, repo: str, private: bool) -> bool:
         "--repo",
         repo,
         *(["--private"] if private else []),
+        *(["--dataset", dataset] if dataset else []),
+        *(["--license", license] if license else []),
     ]
     done = subprocess.run([sys.executable, *command], check=False, cwd=CLONE)
     if done.returncode:
