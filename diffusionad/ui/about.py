@@ -94,7 +94,12 @@ class AboutTab:
         gr.Markdown(TEXT)
         snippet = SNIPPET + (TOOLS_NOTE if offers_tools() else "")
         self.snippet = gr.Code(
-            snippet, language=None, interactive=False, label="Python", elem_id="about-snippet"
+            snippet,
+            language=None,
+            interactive=False,
+            wrap_lines=True,
+            label="Python",
+            elem_id="about-snippet",
         )
         shown = [self.is_open, self.steps, self.figures]
         # Only for those who look: the pictures take a run of the model.

@@ -38,6 +38,10 @@ THEME = gr.themes.Base(
     # The default grey on white is too faint to read.
     body_text_color_subdued="*neutral_500",
     block_info_text_color="*neutral_500",
+    link_text_color_dark="*primary_300",
+    link_text_color_visited_dark="*primary_300",
+    link_text_color_hover_dark="*primary_200",
+    link_text_color_active_dark="*primary_200",
 )
 
 
@@ -99,6 +103,7 @@ CSS = (
 #enlarged .image-frame, #enlarged img { width: 100%; max-height: 400px; object-fit: contain; }
 #picture .image-frame, #picture .image-frame img { width: 100%; height: 100%; object-fit: contain; }
 #found label.float, #repaired label.float, #enlarged label.float { position: static; display: inline-flex; }
+.dark input[type="number"] { color-scheme: dark; }
 .dark input[type="range"] { --neutral-200: var(--neutral-600); }
 
 #examples .grid-wrap, #steps .grid-wrap { min-height: 0; max-height: none; padding-top: 2.4rem; }
