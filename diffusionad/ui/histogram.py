@@ -49,14 +49,14 @@ def _y(share: float) -> float:
 def _axes(top: int, unit: str) -> str:
     base = _y(0)
     ticks = "".join(
-        f'<text x="{_x(value):.1f}" y="{base + 15:.1f}" text-anchor="middle">{value:g}</text>'
+        f'<text x="{_x(value):.1f}" y="{base + 18:.1f}" text-anchor="middle">{value:g}</text>'
         for value in (0, 0.25, 0.5, 0.75, 1)
     )
     return (
         f'<line class="axis" x1="{_x(0)}" x2="{_x(1)}" y1="{base}" y2="{base}" />{ticks}'
-        f'<text x="{_x(0.5):.1f}" y="{base + 33:.1f}" text-anchor="middle">score</text>'
-        f'<text x="{LEFT - 6}" y="{_y(1) + 4:.1f}" text-anchor="end">{top}</text>'
-        f'<text x="{LEFT - 6}" y="{base + 4:.1f}" text-anchor="end">0</text>'
+        f'<text x="{_x(0.5):.1f}" y="{base + 36:.1f}" text-anchor="middle">score</text>'
+        f'<text x="{LEFT - 6}" y="{_y(1) + 10:.1f}" text-anchor="end">{top}</text>'
+        f'<text x="{LEFT - 6}" y="{base:.1f}" text-anchor="end">0</text>'
         f'<text x="0" y="11">{escape(unit)}</text>'
     )
 

@@ -50,7 +50,7 @@ CSS = """
 .many td:nth-child(2) { min-width: 8rem; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 
-.histogram { width: 100%; height: auto; display: block; }
+.histogram { width: 100%; height: auto; display: block; overflow: visible; }
 .histogram text { font-size: 12px; fill: var(--body-text-color-subdued); }
 .histogram .axis { stroke: var(--border-color-primary); }
 .histogram rect.good { fill: var(--good); }
@@ -96,6 +96,9 @@ table.facts th { color: var(--body-text-color-subdued); }
   .many th button { padding: .5rem .35rem; }
   .many img { width: 44px; height: 44px; }
   .many th:nth-child(n+5), .many td:nth-child(n+5) { display: none; }
+  .many td:nth-child(2) { min-width: 5rem; }
+  .pill { padding-inline: .45rem; font-size: .8rem; }
+  .histogram { margin-top: .5rem; }
   .histogram text { font-size: 20px; }
 }
 """
