@@ -1,7 +1,6 @@
 """A run folder that may be published: a pipeline, and figures that were measured with it."""
 
 import json
-import math
 import os
 import re
 import tomllib
@@ -10,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from diffusionad.fingerprint import pipeline_sha256
+from diffusionad.finite import check_finite
 
 EVALUATE = "python -m training.evaluation --model {0}/pipeline --data DATA --output {0}"
 
@@ -75,18 +75,6 @@ def read_run(folder: Path) -> FinishedRun:
         tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {},
         json.loads(index.read_text(encoding="utf-8")),
     )
-
-
-def check_finite(value: Any, name: str) -> None:
-    """Raise a ValueError that names the first number that is NaN or infinite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"`{name}` is {value}; only finite figures are published.")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            check_finite(inner, f"{name}: {key}")
-    if isinstance(value, list):
-        for inner in value:
-            check_finite(inner, name)
 
 
 def without_folders(value: Any) -> Any:

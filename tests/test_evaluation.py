@@ -134,7 +134,7 @@ def test_a_score_that_is_nan_is_refused_by_name() -> None:
 
 
 def test_a_figure_that_is_not_finite_is_never_written(tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"`metrics\.per_defect\.dent\.rate` is nan"):
+    with pytest.raises(ValueError, match=r"`metrics\.json: per_defect: dent: rate` is nan"):
         write_results(tmp_path / "out", {"per_defect": {"dent": {"rate": math.nan}}}, [])
     assert not (tmp_path / "out").exists()
 

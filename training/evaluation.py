@@ -10,7 +10,6 @@ the table over all of them as well. The test split chooses nothing: not the chec
 import argparse
 import csv
 import json
-import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.finite import check_finite
 from diffusionad.loading import find_folder
 from training.catalog import Record, scan
 from training.figures import write_figures
@@ -90,7 +90,7 @@ def write_results(output: Path, metrics: dict[str, Any], rows: list[dict[str, An
     Raises:
         ValueError: a figure is NaN or infinite; the message names it.
     """
-    _check_finite(metrics, "metrics")
+    check_finite(metrics, "metrics.json")
     output.mkdir(parents=True, exist_ok=True)
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     with (output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
@@ -142,17 +142,6 @@ def categories_of(data: Path) -> list[Path]:
     if not found:
         raise ValueError(f"`{data}` holds no category: no folder below it has a folder `test`.")
     return found
-
-
-def _check_finite(value: Any, name: str) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"`{name}` is {value}; only finite figures are written.")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_finite(inner, f"{name}.{key}")
-    if isinstance(value, list):
-        for i, inner in enumerate(value):
-            _check_finite(inner, f"{name}[{i}]")
 
 
 def _batches(records: list[Record]) -> Iterable[list[Record]]:
