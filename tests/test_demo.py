@@ -48,3 +48,7 @@ def test_the_examples_are_small_enough_to_ship() -> None:
     assert sum(p.stat().st_size for p in assets.rglob("*") if p.is_file()) < 25e6
     for path in assets.glob("*/examples/*.png"):
         assert Image.open(path).size == (256, 256)
+
+
+def test_there_is_an_embedded_object_and_an_embedded_texture() -> None:
+    assert diffusionad.demo_models() == ["fabric", "washer"]
