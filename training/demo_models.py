@@ -30,8 +30,8 @@ from training.provenance import provenance
 
 FALSE_ALARM_RATE = 0.01
 SEED = 0
-# Far beyond the test split: an example is neither trained on nor counted in a figure. Of the washer, 1000 held
-# a stain that the model misses: a gallery to start from shows what it finds, the figures how often.
+# Far beyond the test split: an example is neither trained on nor counted in a figure. Of the washer, 1000 on
+# hold a stain that the model misses: a gallery to start from shows what it finds, the figures how often.
 EXAMPLE_INDEX = {"fabric": 1000, "washer": 3000}
 
 
