@@ -53,6 +53,8 @@ from training.sampling import SampleStream, SyntheticAnomalies
 from training.schedule import learning_rates, portions, steps_of_epochs
 from training.validation import Validation
 
+# Of a batch, as norm_guided_one_step takes them.
+DENOISED = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
 TIMED_STEPS = 20
 UNTIMED_STEPS = 5  # the first steps are slower: kernels are chosen, the texture bank is made
 
@@ -72,7 +74,7 @@ def training_step(
     x_0, mask, is_normal = batch["x_0"], batch["mask"], batch["label"] == 0
 
     def denoise(chosen: Tensor) -> Any:
-        parts = (batch[k][chosen] for k in ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse"))
+        parts = (batch[k][chosen] for k in DENOISED)
         return norm_guided_one_step(unet, scheduler, *parts, config.diffusion.guidance_weight)
 
     def noise(chosen: Tensor) -> Tensor:
@@ -111,7 +113,7 @@ def unet_step(
     normal_count: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """First phase of two: the noise loss of normal samples alone."""
-    parts = (batch[k] for k in ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse"))
+    parts = (batch[k] for k in DENOISED)
     step = norm_guided_one_step(unet, scheduler, *parts, config.diffusion.guidance_weight)
     noise = torch.cat([batch["noise_fine"], batch["noise_coarse"]])
     return {"noise": noise_loss(step.eps_pred, noise, batch["label"] == 0, normal_count)}
@@ -262,8 +264,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
 
     def reconstruct(batch: dict[str, Tensor]) -> Tensor:
         """By the averaged UNet: the one that will be published."""
-        parts = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
-        on_device = (batch[name].to(accelerator.device) for name in parts)
+        on_device = (batch[name].to(accelerator.device) for name in DENOISED)
         with torch.no_grad(), accelerator.autocast():
             weight = config.diffusion.guidance_weight
             return norm_guided_one_step(ema_unet.module, scheduler, *on_device, weight).x_0_hat
