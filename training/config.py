@@ -89,6 +89,9 @@ class OptimConfig:
     compile: bool = False  # torch.compile: minutes at the start, faster steps on a GPU
     segmentation_loss: str = "paper"  # "paper" (5 focal + smooth L1) or "bce_dice"
     positive_weight: float = 1.0  # of anomalous pixels in bce_dice
+    # True: the UNet learns to repair. Its noise loss counts damaged samples, too, and asks for the picture as
+    # it was before the synthetic defect. The paper has normal samples only.
+    repair: bool = False
     # True: the segmentation loss does not reach the UNet, and anomalous pictures go through it without
     # gradients.
     detach_reconstruction: bool = False

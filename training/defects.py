@@ -3,7 +3,7 @@
 The paper pastes textures within Perlin islands; real defects are often thin, small, soft, or of the
 picture's own texture (for that see patches.py). Every family takes the picture (float32 [H,W,3] in [0, 1]),
 the region where a defect may lie (bool [H,W], not empty), a contrast (the largest change it aims at, in
-[0, 1]) and a generator. It returns the damaged picture and its mask (bool [H,W]), or None where it finds no
+[-1, 1], negative where it darkens) and a generator. It returns the damaged picture and its mask (bool [H,W]), or None where it finds no
 place or would not be seen: then draw again.
 
 Unless a docstring says otherwise, the mask holds exactly the pixels that changed by `VISIBLE` or more in
@@ -21,6 +21,8 @@ from training.perlin import perlin_noise
 
 # Two of 255 grey levels: a JPEG loses as much, and nobody would label it.
 VISIBLE = 2 / 255
+
+STANDS_OUT = 3.0  # more standard deviations than this make a pixel no easier to see
 
 Defect = tuple[np.ndarray, np.ndarray] | None
 
@@ -55,11 +57,6 @@ def _window(y: int, x: int, reach: int) -> tuple[slice, slice]:
     return slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
 
 
-def _sign(rng: np.random.Generator) -> float:
-    """Light or dark."""
-    return 1.0 if rng.random() < 0.5 else -1.0
-
-
 def grain_of(image: np.ndarray, block: int = 1) -> float:
     """The standard deviation of the picture's texture, in means over block x block pixels.
 
@@ -72,6 +69,33 @@ def grain_of(image: np.ndarray, block: int = 1) -> float:
     steps = (np.abs(means[lag:] - means[:-lag]).ravel(), np.abs(means[:, lag:] - means[:, :-lag]).ravel())
     # Every so many of them will do; 0.954 is the median of |a - b| where a, b have standard deviation 1.
     return max(float(np.median(step[:: 1 + step.size // 4096])) for step in steps) / 0.954
+
+
+def _above_grain(image: np.ndarray, contrast: float) -> np.float32:
+    """The contrast, raised to twice the grain where it lies below."""
+    return np.float32(math.copysign(max(abs(contrast), 2 * grain_of(image)), contrast))
+
+
+def keep_visible(image: np.ndarray, damaged: np.ndarray, mask: np.ndarray, sigma: float) -> Defect:
+    """The parts of a defect that stand out from the picture's own texture; None where none does.
+
+    A connected part counts as seen where a matched filter would find it `sigma` standard deviations above the
+    texture around it: the root of the sum of (change / local standard deviation)^2, both averaged over 3 x 3
+    pixels, which leave a ninth of the pixels independent. Parts that are not seen are taken back: labelled,
+    they would teach that texture is a defect.
+    """
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    delta = damaged - image
+    channel = int(np.abs(delta).sum(axis=(0, 1)).argmax())  # the one that changes most
+    change, level = (ndimage.uniform_filter(values[..., channel], 3) for values in (delta, image))
+    around = 2 * round(12 * min(mask.shape) / 256) + 1
+    spread = ndimage.uniform_filter(level**2, around) - ndimage.uniform_filter(level, around) ** 2
+    # No steadier than a grey level: cameras are not.
+    ratio = np.minimum(change**2 / np.maximum(spread, (1 / 255) ** 2), STANDS_OUT**2)
+    seen = np.sqrt(ndimage.sum_labels(ratio, labels, np.arange(count + 1))) / 3 >= sigma
+    seen[0] = False
+    kept = seen[labels]
+    return (np.where((mask & ~kept)[..., None], image, damaged), kept) if kept.any() else None
 
 
 def _curve(
@@ -87,7 +111,7 @@ def _curve(
 
 
 def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """A thin light or dark line, 1 to 3 pixels wide: a smooth scratch, or a jagged crack with branches.
+    """A thin light or dark line, 1 to 5 pixels wide: a smooth scratch, or a jagged crack with branches.
 
     It is drawn four times larger and averaged down; its strength varies along its way, and may break it. A
     contrast below twice the picture's grain is raised to that.
@@ -96,7 +120,7 @@ def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
     height, width = region.shape
     unit = min(region.shape) / 256
     step = max(1.0, 4 * unit)
-    thickness = max(1.0, rng.uniform(1, 3) * unit)
+    thickness = max(1.0, 5 ** rng.uniform(0, 1) * unit)
     is_crack = rng.random() < 0.5
     length, angle = unit * 2 ** rng.uniform(4, 7.8), rng.uniform(0, 2 * math.pi)
     y, x = random_point(region, rng)
@@ -105,7 +129,7 @@ def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
     lines = [(trunk, thickness)]
     for _ in range(rng.integers(0, 4) if is_crack else 0):
         fork = trunk[rng.integers(len(trunk))]
-        branch_angle = angle + _sign(rng) * rng.uniform(0.4, 1.2)
+        branch_angle = angle + rng.choice((-1, 1)) * rng.uniform(0.4, 1.2)
         branch = _curve(fork, branch_angle, length * rng.uniform(0.15, 0.5), step, is_crack, rng)
         lines.append((branch, max(1.0, 0.6 * thickness)))
 
@@ -116,8 +140,7 @@ def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
         drawing.line(corners, 255, round(line_width * oversampling), joint="curve")
     coverage = np.asarray(canvas.reduce(oversampling), np.float32) / 255  # [H,W]
     strength = np.clip(0.8 + perlin_noise(height, width, 6, 6, rng), 0, 1)
-    peak = np.float32(_sign(rng) * max(contrast, 2 * grain_of(image)))
-    return _add(image, peak * coverage * strength, region)
+    return _add(image, _above_grain(image, contrast) * coverage * strength, region)
 
 
 def shading(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
@@ -136,7 +159,7 @@ def shading(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
     v = np.float32(math.cos(angle) / radius_v) * y - np.float32(math.sin(angle) / radius_v) * x
     outline = 1 + np.float32(0.6) * perlin_noise(height, width, 4, 4, rng)
     cloud = np.exp((u * u + v * v) * outline * np.float32(-0.5))
-    after = np.clip(image + (np.float32(_sign(rng) * contrast) * cloud * region)[..., None], 0, 1)
+    after = np.clip(image + (np.float32(contrast) * cloud * region)[..., None], 0, 1)
     mask = visible_change(image, after) & (cloud >= 1 / 3) & region
     return (after, mask) if mask.any() else None
 
@@ -165,13 +188,13 @@ def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
         elif profile == "pit":
             dot = dot * (0.6 + 0.4 * np.clip((x * math.cos(light) + y * math.sin(light)) / radius, -1, 1))
         shape[window] = np.maximum(shape[window], dot)
-    return _add(image, np.float32(_sign(rng) * max(contrast, 2 * grain_of(image))) * shape, region)
+    return _add(image, _above_grain(image, contrast) * shape, region)
 
 
 def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
     """A piece broken out of the object's border: the nearest background is continued into the object.
 
-    Where object and background differ by more than `contrast`, they are mixed until they differ by that.
+    Where object and background differ by more than |contrast|, they are mixed until they differ by that.
     Declines where the region is the whole picture, for it has no border then.
     """
     if region.all():
@@ -193,4 +216,4 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     delta = np.zeros_like(image)
     delta[window] = np.where(bite[..., None], fill - old, 0)
     typical = float(np.median(largest_change(delta[window])[bite]))
-    return _add(image, delta * np.float32(min(1.0, contrast / max(typical, 1e-6))), region)
+    return _add(image, delta * np.float32(min(1.0, abs(contrast) / max(typical, 1e-6))), region)

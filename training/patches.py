@@ -98,7 +98,7 @@ def _strength(image: np.ndarray, delta: np.ndarray, contrast: float) -> tuple[np
     near, around = (2 * round(radius * min(image.shape[:2]) / 256) + 1 for radius in (1, 4))
     change = ndimage.uniform_filter(largest_change(ndimage.uniform_filter(delta, (near, near, 0))), around)
     peak = float(np.percentile(change, 90))
-    weakening = np.float32(min(1.0, contrast / max(peak, 1e-6)))
+    weakening = np.float32(min(1.0, abs(contrast) / max(peak, 1e-6)))
     if weakening * peak < max(6 / 255, 2 * grain_of(image, near)):
         return None
     return weakening, change > peak / 3

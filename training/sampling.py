@@ -73,9 +73,11 @@ class SyntheticAnomalies(Dataset):
             folder = self.config.data.texture_folder
             self.textures = TextureBank(Path(folder) if folder else None, self.config.data.image_size)
         sample = synthesize(image, rng, self.synthesis, self.textures, foreground)
-        x_0 = torch.from_numpy(sample.image).permute(2, 0, 1) * 2 - 1  # [3,S,S] in [-1,1]
+        x_0 = _as_tensor(sample.image)
+        clean = {"clean": _as_tensor(image)} if self.config.optim.repair else {}
         return {
             "x_0": x_0,
+            **clean,
             "mask": torch.from_numpy(sample.mask)[None],  # [1,S,S]
             "label": torch.tensor(sample.label, dtype=torch.int64),
             **draw_diffusion(x_0.shape, rng, self.config.diffusion),
@@ -98,6 +100,11 @@ class SyntheticAnomalies(Dataset):
             self._cache[index] = ((image * 255).round().astype(np.uint8), foreground)
         image, foreground = self._cache[index]
         return image.astype(np.float32) / 255, foreground
+
+
+def _as_tensor(image: np.ndarray) -> Tensor:
+    """[S,S,3] in [0, 1] -> [3,S,S] in [-1, 1]."""
+    return torch.from_numpy(image).permute(2, 0, 1) * 2 - 1
 
 
 def draw_diffusion(shape: torch.Size, rng: np.random.Generator, config: DiffusionConfig) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from training import defects, patches
-from training.defects import Defect, visible_change
+from training.defects import Defect, grain_of, visible_change
 from training.perlin import perlin_mask
 from training.textures import TextureBank, augment
 
@@ -55,13 +55,18 @@ class SynthesisConfig:
     # The other families change the picture by up to so many of 255 grey levels, drawn log-uniformly.
     contrast_min_levels: float = 8.0
     contrast_max_levels: float = 128.0
+    # Above 0: on a picture of coarse grain as much as up to so many of its standard deviations, drawn uniformly.
+    contrast_max_grains: float = 0.0
+    dark_probability: float = 0.5  # of a change that darkens, in the families beyond the paper
     # Takes those pixels out of the paper's mask that the paste changed by less than 2 of 255 levels.
     visible_only: bool = False
+    # Above 0: parts of a defect that stand out from the texture around them by less are taken back.
+    visible_sigma: float = 0.0
     # On grey pictures the foreign textures turn grey, lest colour alone give every defect away.
     grey_follows_picture: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("probability", "self_shuffle_probability"):
+        for name in ("probability", "self_shuffle_probability", "dark_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must lie between 0 and 1")
         if self.kind not in KINDS:
@@ -73,6 +78,9 @@ class SynthesisConfig:
                 f"`opacity_min` ({self.opacity_min}) and `opacity_max` ({self.opacity_max}) must be ordered, "
                 "from 0 (only the paste is seen) to less than 1 (nothing of it would be)"
             )
+        for name in ("visible_sigma", "contrast_max_grains"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it must lie between 0 and 100")
         if not 0 <= self.perlin_scale_log2_max <= 8:
             raise ValueError(
                 f"`perlin_scale_log2_max` is {self.perlin_scale_log2_max}; it must lie between 0 and 8"
@@ -135,13 +143,23 @@ def synthesize(
             if family == "perlin":
                 defect = perlin_defect(image, region, is_object, config, textures, rng)
             else:
-                log_range = math.log(config.contrast_min_levels), math.log(config.contrast_max_levels)
-                defect = OTHER_FAMILIES[family](image, region, math.exp(rng.uniform(*log_range)) / 255, rng)
+                defect = OTHER_FAMILIES[family](image, region, draw_contrast(image, config, rng), rng)
+            if defect is not None and config.visible_sigma > 0:
+                defect = defects.keep_visible(image, *defect, config.visible_sigma)
             if defect is not None:
                 damaged, mask = defect
                 return SyntheticSample(damaged, mask.astype(np.float32), 1, family)
     damaged, mask = blot(image, region, rng)
     return SyntheticSample(damaged, mask.astype(np.float32), 1, "blot")
+
+
+def draw_contrast(image: np.ndarray, config: SynthesisConfig, rng: np.random.Generator) -> float:
+    """The change that a family beyond the paper's aims at, in [-1, 1], negative where it darkens."""
+    log_range = math.log(config.contrast_min_levels), math.log(config.contrast_max_levels)
+    size = math.exp(rng.uniform(*log_range)) / 255
+    if config.contrast_max_grains > 0:
+        size = min(1.0, max(size, rng.uniform(0, config.contrast_max_grains) * grain_of(image)))
+    return -size if rng.random() < config.dark_probability else size
 
 
 def perlin_defect(

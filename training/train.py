@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from diffusionad import DiffusionADPipeline, calibrate, norm_guided_one_step
+from diffusionad.guidance import alpha_bar_at
 from training.bank import ReconstructionBank
 from training.catalog import Catalog
 from training.categories import check_each, find_pictures, split_each
@@ -59,42 +60,62 @@ TIMED_STEPS = 20
 UNTIMED_STEPS = 5  # the first steps are slower: kernels are chosen, the texture bank is made
 
 
+def denoises(batch: dict[str, Tensor], config: TrainConfig) -> Tensor:
+    """Which samples have a noise loss, bool [N]: the normal ones, or all where the UNet learns to repair."""
+    return (batch["label"] == 0) | config.optim.repair
+
+
+def noise_target(batch: dict[str, Tensor], scheduler: DDPMScheduler) -> Tensor:
+    """The noise that the UNet is to see, [2N,C,S,S], fine scale first.
+
+    It is the one that was added; where the batch holds `clean`, the picture before its defect, it is the one
+    that leads from there to x_t, so that x_0 follows as `clean` (DDPM eq. 15).
+    """
+    noises = []
+    for scale in ("fine", "coarse"):
+        noise = batch[f"noise_{scale}"]
+        if "clean" in batch:
+            alpha_bar = alpha_bar_at(scheduler.alphas_cumprod, batch[f"t_{scale}"], noise)
+            noise = noise + (alpha_bar / (1 - alpha_bar)).sqrt() * (batch["x_0"] - batch["clean"])
+        noises.append(noise)
+    return torch.cat(noises)
+
+
 def training_step(
     batch: dict[str, Tensor],
     unet: nn.Module,
     segmenter: nn.Module,
     scheduler: DDPMScheduler,
     config: TrainConfig,
-    normal_count: Tensor | None = None,
+    noise_count: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Losses of one batch: "noise" of normal samples, "segmentation" of all.
+    """Losses of one batch: "noise" of normal samples (of all, with `optim.repair`), "segmentation" of all.
 
-    `normal_count` divides the noise loss where this is a part of a larger batch; default: its normal samples.
+    `noise_count` divides the noise loss where this is a part of a larger batch; default: its samples that
+    have one.
     """
-    x_0, mask, is_normal = batch["x_0"], batch["mask"], batch["label"] == 0
+    x_0, mask, has_noise_loss = batch["x_0"], batch["mask"], denoises(batch, config)
+    target = noise_target(batch, scheduler)
 
     def denoise(chosen: Tensor) -> Any:
         parts = (batch[k][chosen] for k in DENOISED)
         return norm_guided_one_step(unet, scheduler, *parts, config.diffusion.guidance_weight)
 
-    def noise(chosen: Tensor) -> Tensor:
-        return torch.cat([batch["noise_fine"][chosen], batch["noise_coarse"][chosen]])
-
     if config.optim.detach_reconstruction:
-        # Only normal samples have a noise loss: the others need no graph. Where there is none, one sample
-        # takes part with a loss of 0, since the other processes wait for gradients from all.
-        learns = is_normal if is_normal.any() else torch.arange(len(x_0), device=x_0.device) == 0
+        # Only samples with a noise loss need a graph. Where there is none, one sample takes part with a loss
+        # of 0, since the other processes wait for gradients from all.
+        first = torch.arange(len(x_0), device=x_0.device) == 0
+        learns = has_noise_loss if has_noise_loss.any() else first
         x_0_hat = torch.empty_like(x_0)
         step = denoise(learns)
-        loss_noise = noise_loss(step.eps_pred, noise(learns), is_normal[learns], normal_count)
+        loss_noise = noise_loss(step.eps_pred, target[learns.repeat(2)], has_noise_loss[learns], noise_count)
         x_0_hat[learns] = step.x_0_hat.detach()
         if not learns.all():
             with torch.no_grad():
                 x_0_hat[~learns] = denoise(~learns).x_0_hat
     else:
-        everything = torch.ones_like(is_normal)
-        step = denoise(everything)
-        loss_noise = noise_loss(step.eps_pred, noise(everything), is_normal, normal_count)
+        step = denoise(torch.ones_like(has_noise_loss))
+        loss_noise = noise_loss(step.eps_pred, target, has_noise_loss, noise_count)
         x_0_hat = step.x_0_hat
     logits = segmenter(x_0, x_0_hat)
     optim = config.optim
@@ -110,13 +131,13 @@ def unet_step(
     segmenter: nn.Module,
     scheduler: DDPMScheduler,
     config: TrainConfig,
-    normal_count: Tensor | None = None,
+    noise_count: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """First phase of two: the noise loss of normal samples alone."""
+    """First phase of two: the noise loss alone."""
     parts = (batch[k] for k in DENOISED)
     step = norm_guided_one_step(unet, scheduler, *parts, config.diffusion.guidance_weight)
-    noise = torch.cat([batch["noise_fine"], batch["noise_coarse"]])
-    return {"noise": noise_loss(step.eps_pred, noise, batch["label"] == 0, normal_count)}
+    target = noise_target(batch, scheduler)
+    return {"noise": noise_loss(step.eps_pred, target, denoises(batch, config), noise_count)}
 
 
 def segmenter_step(
@@ -125,7 +146,7 @@ def segmenter_step(
     segmenter: nn.Module,
     scheduler: DDPMScheduler,
     config: TrainConfig,
-    normal_count: Tensor | None = None,
+    noise_count: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Second phase of two: the segmentation loss on crops whose reconstructions are in the bank."""
     logits = segmenter(batch["x_0"], batch["x_0_hat"])
@@ -145,17 +166,17 @@ def backward(
 ) -> dict[str, float]:
     """Gradients and losses of one step, as if all micro-batches of all processes were one batch."""
     n = len(micro_batches)
-    normal = torch.stack([(batch["label"] == 0).sum() for batch in micro_batches]).sum().float()
-    # Gradients are averaged over micro-batches and processes: their mean number of normal samples divides
-    # each noise loss, so that the number of all divides the sum.
-    normal_count = accelerator.reduce(normal, "mean") / n
+    counted = torch.stack([denoises(batch, config).sum() for batch in micro_batches]).sum().float()
+    # Gradients are averaged over micro-batches and processes: their mean number of samples with a noise loss
+    # divides each noise loss, so that the number of all divides the sum.
+    noise_count = accelerator.reduce(counted, "mean") / n
     summed: dict[str, Tensor] = {}
     for i, batch in enumerate(micro_batches):
         with contextlib.ExitStack() as alone:
             if i < n - 1:  # the processes meet once a step
                 for net in (unet, segmenter):
                     alone.enter_context(accelerator.no_sync(net))
-            losses = losses_of(batch, unet, segmenter, scheduler, config, normal_count)
+            losses = losses_of(batch, unet, segmenter, scheduler, config, noise_count)
             accelerator.backward(sum(losses.values()) / n)
         summed = {name: summed.get(name, 0) + value.detach() / n for name, value in losses.items()}
     means = accelerator.reduce(torch.stack(list(summed.values())), "mean")
@@ -294,7 +315,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                 unet_learns, segmenter_learns = not two_phases or step < unet_steps, step >= unet_steps
                 if unet_learns:
                     if stream is None:
-                        samples = normal_samples if two_phases else dataset
+                        samples = dataset if config.optim.repair or not two_phases else normal_samples
                         stream = batches_of(samples, config.optim.batch_size, portion.micro_batch, step)
                     batches = [next(stream) for _ in range(portion.count)]
                 else:
