@@ -65,6 +65,6 @@ def arguments(data: Path, output: Path, *more: str, settings: list[str] = SMALL)
     return ["--data", str(data), "--output", str(output), "--preset", "tiny", *sets, *more]
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess:
+def run(command: list[str], minutes: float = 10) -> subprocess.CompletedProcess:
     """Run it to its end."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=ONE_THREAD)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60 * minutes, env=ONE_THREAD)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from test_readers import dagm
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.fingerprint import pipeline_sha256
@@ -221,3 +222,23 @@ def test_all_categories_of_a_data_set_are_evaluated_with_their_own_models(
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         *("one", "two", "table.md", "table.tex", "table.csv")
     }
+
+
+def test_a_data_set_is_evaluated_as_it_was_downloaded(tiny_model_folder, tmp_path, capsys) -> None:
+    for name in ("Class1", "Class2"):
+        dagm(tmp_path / "DAGM" / name)
+    words = ["--model", str(tiny_model_folder), "--data", str(tmp_path / "DAGM"), "--output"]
+    evaluation.main([*words, str(tmp_path / "one"), "--category", "Class2"])
+    metrics = json.loads((tmp_path / "one/metrics.json").read_text())
+    assert metrics["n_good"] == 3 and set(metrics["per_defect"]) == {"defect"}
+    (tmp_path / "models/Class1").parent.mkdir()
+    for name in ("Class1", "Class2"):
+        (tmp_path / "models" / name).symlink_to(tiny_model_folder)
+    words[1] = f"{tmp_path}/models/{{category}}"
+    capsys.readouterr()
+    evaluation.main([*words, str(tmp_path / "all")])
+    said = capsys.readouterr().out
+    assert "| Class1 |" in said and "| Class2 |" in said
+    with pytest.raises(SystemExit):
+        evaluation.main(["--model", str(tiny_model_folder), *words[2:], str(tmp_path / "none")])
+    assert "holds 2 categories; choose with `category` one of Class1, Class2" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from small_runs import ONE_THREAD, SMALL, arguments, command, run, write_squares
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import default_collate
@@ -349,3 +350,34 @@ def test_checkpointed_gradients_are_the_same_gradients(good_folder: Path) -> Non
         gradients.append([p.grad.clone() for p in unet.parameters()])
         unet.enable_gradient_checkpointing()
     assert equal(*gradients)
+
+
+@pytest.mark.slow
+def test_compiled_networks_take_the_same_steps_and_save_plain_weights(
+    good_folder: Path, tmp_path: Path
+) -> None:
+    smallest = ["model.unet_channels=[16]", "model.unet_layers=1", "optim.detach_reconstruction=false"]
+    settings = [*SMALL, *smallest, "optim.max_steps=3", "log.loss_steps=1", "log.validations=1"]
+    for name in ("plain", "compiled"):
+        compiles = f"optim.compile={str(name == 'compiled').lower()}"
+        done = run(command(good_folder, tmp_path / name, settings=[*settings, compiles]), minutes=30)
+        assert done.returncode == 0, done.stderr
+    rows, compiled_rows = (read_log(tmp_path / name / "log.jsonl") for name in ("plain", "compiled"))
+    for row, other in zip(rows, compiled_rows, strict=True):
+        for name in ("noise", "segmentation", "gradient_norm"):
+            assert row[name] == pytest.approx(other[name], rel=1e-4)
+    states = [
+        torch.load(tmp_path / name / "checkpoint-3/state.pt", weights_only=True)
+        for name in ("plain", "compiled")
+    ]
+    for network in ("unet", "segmenter", "ema_unet", "ema_segmenter"):
+        assert states[0][network].keys() == states[1][network].keys()
+    saved = tmp_path / "compiled/pipeline"
+    names = {
+        name
+        for path in saved.rglob("*.safetensors")
+        for name in safe_open(path, "pt").keys()  # noqa: SIM118
+    }
+    fresh = build_networks(load_config("tiny", settings))
+    assert names == {*fresh[0].state_dict(), *fresh[2].state_dict()}
+    DiffusionADPipeline.from_pretrained(saved)(good_folder / "test/corner/000.png")

@@ -1,12 +1,13 @@
 """Training in two phases: the UNet alone, then the segmenter on a bank of its reconstructions."""
 
 import shutil
+import sys
 from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
-from small_runs import SMALL, arguments, write_squares
+from small_runs import SMALL, arguments, run, write_squares
 
 from training import train as training
 from training.bank import ReconstructionBank
@@ -66,6 +67,55 @@ def test_a_run_resumes_bit_for_bit_in_either_phase(
     assert training.main(arguments(good_folder, output, "--resume", settings=TWO_PHASES)) == 0
     expected, found = weights(straight, 8), weights(output, 8)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+TWO_PROCESSES = [*TWO_PHASES, "model.segmenter_norm=group"]
+# The training command in each process, which also keeps the averages that this process holds in the end.
+KEEPING_AVERAGES = """
+import os, sys
+import torch
+from training import train
+kept, make = [], train.moving_average
+train.moving_average = lambda *given: kept.append(make(*given)) or kept[-1]
+status = train.main(sys.argv[2:])
+torch.save([average.state_dict() for average in kept], f"{sys.argv[1]}/rank{os.environ['RANK']}.pt")
+sys.exit(status)
+"""
+
+
+def train_by_two(good_folder: Path, output: Path, *more: str) -> list[list[dict[str, torch.Tensor]]]:
+    """Run the command in two processes; the averages of UNet and segmenter in each of them."""
+    script = output.parent / "keeping_averages.py"
+    script.write_text(KEEPING_AVERAGES)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = arguments(good_folder, output, *more, settings=TWO_PROCESSES)
+    done = run([*launch, str(script), str(output.parent), *words])
+    assert done.returncode == 0, done.stderr
+    return [torch.load(output.parent / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_two_processes_agree_in_both_phases_and_resume_bit_for_bit(
+    straight: Path, good_folder: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two"
+    of_each = train_by_two(good_folder, two)
+    assert all(map(same, *of_each))
+    by_one, by_two = (read_log(folder / "log.jsonl") for folder in (straight, two))
+    assert [row["step"] for row in by_two] == [2, 4, 6, 8]
+    for row, other in zip(by_one[:2], by_two[:2], strict=True):  # the first phase is that of one process
+        for name in ("noise", "gradient_norm", "psnr_normal_db"):
+            assert row[name] == pytest.approx(other[name], rel=1e-5)
+
+    before = weights(two, 8)
+    shutil.rmtree(two / "checkpoint-8")
+    again = train_by_two(good_folder, two, "--resume")
+    assert same(before, weights(two, 8)) and not same(before, weights(two, 6))
+    assert all(map(same, of_each[0] + of_each[1], again[0] + again[1]))
 
 
 def numbered(start: int):

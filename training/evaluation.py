@@ -1,10 +1,11 @@
 """A trained pipeline against a test split: figures with intervals, scores, pictures and a report.
 
-    python -m training.evaluation --model RUN/pipeline --data FOLDER --output DIR
+    python -m training.evaluation --model RUN/pipeline --data FOLDER [--category NAME] --output DIR
     python -m training.evaluation --model 'runs/{category}/pipeline' --data MVTEC --output DIR
 
-The first measures one category; the second every category below MVTEC, each with its own model, and writes
-the table over all of them as well. The test split chooses nothing: not the checkpoint, not the threshold.
+The first measures one category; the second every category of a data set as downloaded, each with its own
+model, and writes the table over all of them as well. The test split chooses nothing: not the checkpoint,
+not the threshold.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from diffusionad import DiffusionADPipeline
 from diffusionad.finite import check_finite
 from diffusionad.loading import find_folder
-from training.catalog import Record, scan
+from training.catalog import Record, categories, scan
 from training.figures import write_figures
 from training.intervals import REPLICATES
 from training.metrics import METRICS
@@ -114,16 +115,19 @@ def headline(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def evaluate_folder(model: str, data: Path, output: Path) -> dict[str, Any]:
+def evaluate_folder(model: str, data: str, output: Path, category: str | None = None) -> dict[str, Any]:
     """One category: everything that DIR receives.
 
     Raises:
         FileNotFoundError: no such data or model.
         ValueError: no test pictures, masks that do not fit, a model that cannot be loaded.
     """
-    catalog = scan(data)
+    catalog = scan(data, category)
     if not catalog.test:
-        raise ValueError(f"`{data}` has no test pictures; put them into `test/good` and `test/<defect>`.")
+        raise ValueError(
+            f"`{data}` has no test pictures of {catalog.category}; put them into `test/good` and "
+            "`test/<defect>`."
+        )
     folder = find_folder(model, None, None, None, None, False)
     pipeline = DiffusionADPipeline.from_pretrained(folder)
     metrics, rows = evaluate(pipeline, catalog.test, catalog.category)
@@ -134,14 +138,6 @@ def evaluate_folder(model: str, data: Path, output: Path) -> dict[str, Any]:
     write_figures(pipeline, catalog.test, metrics, rows, output / "figures")
     write_report(output, metrics)
     return metrics
-
-
-def categories_of(data: Path) -> list[Path]:
-    """The folders of a data set in MVTec-AD layout: each holds a `test` folder."""
-    found = sorted(path.parent for path in data.glob("*/test") if path.is_dir())
-    if not found:
-        raise ValueError(f"`{data}` holds no category: no folder below it has a folder `test`.")
-    return found
 
 
 def _batches(records: list[Record]) -> Iterable[list[Record]]:
@@ -156,17 +152,20 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="folder or Hub id; {category} stands for its name")
-    parser.add_argument("--data", required=True, type=Path, help="data set in MVTec-AD layout")
+    parser.add_argument(
+        "--data", required=True, help="a data set as downloaded, one category of it, or hf:org/name"
+    )
+    parser.add_argument("--category", help="only this one of the data set")
     parser.add_argument("--output", required=True, type=Path, help="folder for the figures")
     args = parser.parse_args(arguments)
     try:
         if "{category}" not in args.model:
-            print(headline(evaluate_folder(args.model, args.data, args.output)))
+            print(headline(evaluate_folder(args.model, args.data, args.output, args.category)))
         else:
-            for folder in categories_of(args.data):
-                model = args.model.replace("{category}", folder.name)
-                metrics = evaluate_folder(model, folder, args.output / folder.name)
-                print(folder.name, headline(metrics), sep="\n")
+            for name in [args.category] if args.category else categories(args.data):
+                model = args.model.replace("{category}", name)
+                metrics = evaluate_folder(model, args.data, args.output / name, name)
+                print(name, headline(metrics), sep="\n")
             print(write_tables(args.output))
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))

@@ -147,9 +147,9 @@ def save_checkpoint(output: Path, step: int, state: dict[str, Any], keep: int) -
         shutil.rmtree(old)
 
 
-def load_checkpoint(output: Path, device: torch.device) -> dict[str, Any]:
-    """The last complete state of a run."""
-    return torch.load(checkpoints(output)[-1] / "state.pt", map_location=device, weights_only=True)
+def load_checkpoint(output: Path) -> dict[str, Any]:
+    """The last complete state of a run, in main memory: what loads a part of it moves that to its device."""
+    return torch.load(checkpoints(output)[-1] / "state.pt", map_location="cpu", weights_only=True)
 
 
 def drop_checkpoints_after(output: Path, step: int) -> None:

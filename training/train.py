@@ -254,7 +254,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
         parts["scaler"] = accelerator.scaler
     step, best, seconds = 0, -math.inf, 0.0
     if resume:
-        state = load_checkpoint(output, accelerator.device)
+        state = load_checkpoint(output)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         step, best, seconds = state["step"], state["best"], state["seconds"]
