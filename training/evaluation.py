@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,13 @@ def evaluate(
         The figures (JSON types; what is undefined is named under "absent" with the reason) and a row a
         picture for scores.csv.
     """
-    tally, twins = Tally(replicates), TwinErrors(pipeline.config.image_size)
+    tally, twins = Tally(replicates), TwinErrors()
     pipeline.set_progress_bar_config(disable=True)
+    # Pictures in tiles may be large, and each fills the networks' calls by itself.
+    step = BATCH if pipeline.config.resize_mode == "stretch" else 1
     started, inspecting, cpu = time.perf_counter(), 0.0, 0.0
     with tqdm(total=len(records), desc=description, unit="picture", disable=None) as bar:
-        for batch in _batches(records):
+        for batch in (records[i : i + step] for i in range(0, len(records), step)):
             tick, cpu_tick = time.perf_counter(), time.process_time()
             result = pipeline([record.image for record in batch], output_type="np", batch_size=BATCH)
             inspecting += time.perf_counter() - tick
@@ -142,10 +143,6 @@ def categories_of(data: Path) -> list[Path]:
     if not found:
         raise ValueError(f"`{data}` holds no category: no folder below it has a folder `test`.")
     return found
-
-
-def _batches(records: list[Record]) -> Iterable[list[Record]]:
-    return (records[i : i + BATCH] for i in range(0, len(records), BATCH))
 
 
 def main(arguments: list[str] | None = None) -> None:
