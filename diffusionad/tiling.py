@@ -1,4 +1,4 @@
-"""Pictures larger than the networks' square: overlapping tiles over them, results blended. NumPy only."""
+"""Pictures larger than the networks' square: overlapping tiles over them, results blended. Needs no torch."""
 
 import itertools
 import math
