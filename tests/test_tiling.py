@@ -217,6 +217,28 @@ def test_the_same_picture_has_the_same_bits_alone_and_among_others_of_any_size(t
                 np.testing.assert_array_equal(together.reconstruction[place], alone[i].reconstruction[0])
 
 
+class GraphicsCard(str):
+    """Computes on the CPU, but is asked for batches as a GPU is."""
+
+    type = "cuda"
+
+
+def test_a_gpu_gets_as_many_tiles_a_call_as_fit_into_a_batch(tiny_pipeline, tiles, monkeypatch):
+    pictures = [random_picture(100, 150), random_picture(64, 64), random_picture(64, 100)]  # of 6, 1, 2 tiles
+    expected, stretched = tiles(pictures, output_type="np"), tiny_pipeline(pictures, output_type="np")
+    monkeypatch.setattr(DiffusionADPipeline, "_execution_device", GraphicsCard("cpu"))
+    for pipeline, alone, calls in ((tiles, expected, [8, 4, 2, 4]), (tiny_pipeline, stretched, [6])):
+        seen = []
+        hook = pipeline.unet.register_forward_pre_hook(lambda _, inputs, to=seen: to.append(len(inputs[0])))
+        found = pipeline(pictures, batch_size=4, output_type="np")
+        hook.remove()
+        assert seen == calls, "both scales of each tile"
+        np.testing.assert_allclose(found.score, alone.score, rtol=0, atol=1e-5)
+        for i in range(3):
+            np.testing.assert_allclose(found.anomaly_map[i], alone.anomaly_map[i], rtol=0, atol=1e-4)
+            np.testing.assert_allclose(found.reconstruction[i], alone.reconstruction[i], rtol=0, atol=1e-4)
+
+
 class DifferenceSegmenter(torch.nn.Module):
     """Marks where a picture is white; so that an untrained pipeline finds something."""
 
