@@ -14,6 +14,8 @@ from diffusionad.scoring import top_mean
 from diffusionad.tiling import TiledPicture, Tiling, model_size, tile_starts, tile_weights
 
 LENGTHS = [(side, side + extra) for side in (1, 2, 7, 8, 64, 256) for extra in (0, 1, 5, 17, 100, 999)]
+# Where the overlap is just an eighth, or a pixel more is needed; and tiles so large that weights become small.
+LENGTHS += [(64, 120), (64, 121), (256, 480), (256, 481), (2048, 2060), (4096, 4200)]
 SIZES = [(64, 64), (64, 65), (65, 121), (120, 120), (121, 64), (300, 77), (128, 500)]
 
 
@@ -109,6 +111,13 @@ def test_constants_stay_constant_and_never_exceed_one(size, value):
     for blended in (tiled.anomaly_map, tiled.reconstruction):
         np.testing.assert_allclose(blended, value, rtol=0, atol=1e-7)
         assert blended.max() <= 1
+
+
+def test_from_tile_to_tile_the_blend_changes_smoothly():
+    tiled = blend((64, 100), lambda rows, columns: np.full((64, 64, 3), float(columns.start > 0)))
+    for row in (tiled.anomaly_map[9], tiled.reconstruction[9, :, 0]):
+        assert (row[:36] == 0).all() and (row[64:] == 1).all()
+        np.testing.assert_allclose(row[36:64], (np.arange(28) + 0.5) / 28, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", SIZES)
