@@ -14,8 +14,8 @@ from diffusionad.scoring import top_mean
 from diffusionad.tiling import TiledPicture, Tiling, model_size, tile_starts, tile_weights
 
 LENGTHS = [(side, side + extra) for side in (1, 2, 7, 8, 64, 256) for extra in (0, 1, 5, 17, 100, 999)]
-# Where the overlap is just an eighth, or a pixel more is needed; and tiles so large that weights become small.
-LENGTHS += [(64, 120), (64, 121), (256, 480), (256, 481), (2048, 2060), (4096, 4200)]
+# Where the overlap is just an eighth, or a pixel more is needed; and tiles so large that weights get small.
+LENGTHS += [(64, 120), (64, 121), (256, 480), (256, 481), (2048, 2060), (16384, 16500)]
 SIZES = [(64, 64), (64, 65), (65, 121), (120, 120), (121, 64), (300, 77), (128, 500)]
 
 
