@@ -125,6 +125,12 @@ def test_validation_without_any_part_of_an_object_says_what_to_change(tmp_path: 
         ValueError, match=r"`data\.shorter_side` is 0.*no crop of 32 pixels.*`data\.foreground`"
     ):
         Validation([tmp_path / "000.png"], config)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)).save(
+        tmp_path / "001.png"
+    )
+    Image.new("L", (48, 40), 255).save(tmp_path / "masks/001.png")
+    some = Validation([tmp_path / "000.png", tmp_path / "001.png"], config)
+    assert some.labels.tolist() == [0, 0] + [0, 1] * 4, "what stayed normal counts as normal"
 
 
 def test_pictures_beyond_the_cache_are_read_again_with_the_same_bits(good_folder: Path, monkeypatch) -> None:
