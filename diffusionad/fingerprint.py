@@ -27,6 +27,8 @@ def pipeline_sha256(folder: Path) -> str:
         raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
     settings = json.loads(index.read_text(encoding="utf-8"))
     settings = {name: settings.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
+    if settings["shorter_side"] is None:  # models from before there was such a setting keep their hash
+        del settings["shorter_side"]
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted([*folder.glob("*/*config.json"), *folder.glob(f"*/{WEIGHTS}")]):
         with path.open("rb") as file:

@@ -26,6 +26,7 @@ from diffusionad.official_unet import OfficialUNet
 from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
 from diffusionad.segmenter import AnomalySegmenter
 from diffusionad.settings import SCORE_SETTINGS, check_settings, to_plain
+from diffusionad.tiling import TiledPicture, Tiling, model_size
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +42,20 @@ UNCHANGED: Any = object()
 class DiffusionADOutput(BaseOutput):
     """What the pipeline found in N pictures.
 
+    The networks see a picture at the model's size H'_i x W'_i: S x S when it is stretched, its own shape when
+    it is cut into S x S tiles.
+
     Attributes:
         anomaly_map: list of N float32 [H_i,W_i] in [0, 1], at each picture's own size.
-        score: float64 [N] in [0, 1], mean of the largest pixels of the map at the model's size.
+        score: float64 [N] in [0, 1], mean of the largest pixels of the map at the model's size; as many of
+            them for a picture of many tiles as for one.
         is_anomalous: bool [N], score above the threshold (and a region left, when `min_region_area` is set).
         p_value: float64 [N] in (0, 1], probability that a normal picture scores this high; None without a
             calibration that fits the settings of this call.
         mask: list of N bool [H_i,W_i], map above `pixel_threshold`, regions that are too small left out.
-        reconstruction: the anomaly-free pictures at the model's size S, by `output_type`: "pil" a list of N
-            RGB images, "np" float32 [N,S,S,3] in [0, 1], "pt" float32 [N,3,S,S] in [0, 1].
+        reconstruction: the anomaly-free pictures at the model's size, by `output_type`: "pil" a list of N RGB
+            images, "np" float32 [N,S,S,3] in [0, 1], "pt" float32 [N,3,S,S] in [0, 1]; in tiles, where sizes
+            differ, "np" a list of N [H'_i,W'_i,3] and "pt" a list of N [3,H'_i,W'_i].
         regions: for each picture its connected anomalous regions, highest peak first, in its own pixels.
         threshold: the threshold that was applied to scores, in [0, 1].
         pixel_threshold: the one that was applied to maps, in [0, 1]: the calibration's own at its threshold,
@@ -62,7 +68,7 @@ class DiffusionADOutput(BaseOutput):
     is_anomalous: np.ndarray
     p_value: np.ndarray | None
     mask: list[np.ndarray]
-    reconstruction: list[Image.Image] | np.ndarray | Tensor
+    reconstruction: list[Image.Image] | list[np.ndarray] | list[Tensor] | np.ndarray | Tensor
     regions: list[list[Region]]
     threshold: float
     pixel_threshold: float
@@ -81,7 +87,10 @@ class DiffusionADPipeline(DiffusionPipeline):
         segmenter: compares picture and reconstruction.
         image_size: side S of the square that the networks see, pixels.
         patch_size: p of the UNet; None reads it off the UNet.
-        resize_mode: "stretch" squeezes the whole picture into S x S.
+        resize_mode: "stretch" squeezes the whole picture into S x S; "tile" keeps its shape, and the networks
+            see it in overlapping S x S tiles whose maps and reconstructions are blended.
+        shorter_side: pixels to which pictures are scaled before they are cut into tiles, at least S; None
+            keeps their own scale. What is smaller than S is enlarged to it. Always None with "stretch".
         antialias: average when shrinking; False resizes as OpenCV's INTER_LINEAR does.
         input_range: what 0..1 is mapped to before the networks; the authors' own checkpoints use (0, 1).
         t_fine: timestep of the little noise.
@@ -89,14 +98,15 @@ class DiffusionADPipeline(DiffusionPipeline):
         guidance_weight: w of the norm guidance.
         num_inference_steps: 1 is the method; more is classical iterative denoising, for comparison.
         num_noise_samples: independent noise draws whose maps and reconstructions are averaged.
-        top_fraction: share of the map's pixels whose mean is the score (paper: 50 of 256 x 256).
-        seed: of the noise; the noise belongs to the pixel position, so all pictures get the same.
+        top_fraction: share of S x S pixels, so many of the map's largest have their mean as the score
+            (paper: 50 of 256 x 256).
+        seed: of the noise; it belongs to the position in S x S, so all pictures and tiles get the same.
         category: what the model was trained on, free text.
         threshold: scores and map pixels above are anomalous, in [0, 1].
         calibration: `Calibration.to_dict()`, where the threshold comes from; None if it was set by hand.
         roi: where to look, as `scoring.encode_roi` run lengths; None is everywhere.
         min_region_area: smaller regions, in pixels of the inspected picture, are no anomaly.
-        ignore_border: width of the border that is not looked at, in pixels of the S x S map.
+        ignore_border: width of the border that is not looked at, in pixels at the model's size.
 
     Raises:
         ValueError: when the sizes, timesteps or settings do not fit together.
@@ -112,6 +122,7 @@ class DiffusionADPipeline(DiffusionPipeline):
         image_size: int = 256,
         patch_size: int | None = None,
         resize_mode: str = "stretch",
+        shorter_side: int | None = None,
         antialias: bool = True,
         input_range: tuple[float, ...] | list[float] = (-1.0, 1.0),
         t_fine: int = 200,
@@ -138,6 +149,7 @@ class DiffusionADPipeline(DiffusionPipeline):
             "image_size": image_size,
             "patch_size": patch_size_of(unet, 3) if patch_size is None else patch_size,
             "resize_mode": resize_mode,
+            "shorter_side": shorter_side,
             "antialias": antialias,
             "input_range": input_range,
             "t_fine": t_fine,
@@ -196,9 +208,9 @@ class DiffusionADPipeline(DiffusionPipeline):
             num_noise_samples: noise draws to average.
             roi: where to look, for all pictures: non-zero pixels of a mask of any size (it is stretched).
             min_region_area: pixels of the inspected picture; smaller regions are no anomaly.
-            ignore_border: pixels of the S x S map.
+            ignore_border: pixels at the model's size.
             generator: source of the noise in place of the saved seed; advanced by the call.
-            batch_size: pictures per network call on a GPU; changes speed and memory.
+            batch_size: pictures, or tiles of one, per network call on a GPU; changes speed and memory.
             output_type: form of `reconstruction`: "pil", "np" or "pt".
 
         Returns:
@@ -225,55 +237,69 @@ class DiffusionADPipeline(DiffusionPipeline):
         }
         settings = {**self.config, **{name: value for name, value in overrides.items() if value is not None}}
         self.check_inputs(sources, settings, generator, batch_size, output_type)
-        inside = self._inside(settings)
         pixel_threshold = self._pixel_threshold(settings)
         noises = self._draw_noise(settings, generator)
 
         started = time.perf_counter()
         timings = dict.fromkeys(("preprocess", "denoise", "segment", "score"), 0.0)
         maps, scores, masks, regions, reconstructions = [], [], [], [], []
-        # On a CPU the networks see one picture at a time: the kernels chosen for another batch size round
+        inside = np.ones((0, 0), dtype=bool)  # made for the first picture, and again where the size changes
+        # On a CPU the networks see one tile at a time: the kernels chosen for another batch size round
         # differently, the same picture must get the same bits in any batch, and in fp32 batching does not pay
         # there anyway.
-        step = 1 if self._execution_device.type == "cpu" else batch_size
+        tiles_per_call = 1 if self._execution_device.type == "cpu" else batch_size
+        # Stretched pictures are one tile each. One cut into tiles fills calls by itself, and may be huge.
+        step = tiles_per_call if self.config.resize_mode == "stretch" else 1
         batches = [sources[i : i + step] for i in range(0, len(sources), step)]
         if len(sources) > batch_size:
             batches = self.progress_bar(batches)
         for batch in batches:
-            # 1. Pictures of any size and kind become one tensor of the model's size.
+            # 1. Pictures of any size and kind come to the model's size; there they are one tile or several.
             tick = time.perf_counter()
-            x_0, sizes = self._preprocess(batch, first=len(scores))  # [N,3,S,S] in input_range
-            tick = _lap(timings, "preprocess", tick)
+            pictures, sizes = self._preprocess(batch, first=len(scores))
+            tiles = [(picture, i) for picture in pictures for i in range(len(picture))]
+            for k in range(0, len(tiles), tiles_per_call):
+                seen = tiles[k : k + tiles_per_call]
+                x_0 = self._to_input_range([picture.tile(i) for picture, i in seen])  # [M,3,S,S]
+                tick = _lap(timings, "preprocess", tick)
 
-            # 2.-4. Noise at two scales, denoise in one step, guide; averaged over the noise draws.
-            x_0_hat, logit_map = torch.zeros_like(x_0), torch.zeros_like(x_0[:, :1])
-            for noise_fine, noise_coarse, state in noises:
-                x_0_hat_k = self._reconstruct(x_0, noise_fine, noise_coarse, state, settings)  # [N,3,S,S]
-                tick = _lap(timings, "denoise", tick)
+                # 2.-4. Noise at two scales, denoise in one step, guide; averaged over the noise draws.
+                x_0_hat, tile_maps = torch.zeros_like(x_0), torch.zeros_like(x_0[:, :1])
+                for noise_fine, noise_coarse, state in noises:
+                    x_0_hat_k = self._reconstruct(x_0, noise_fine, noise_coarse, state, settings)  # [M,3,S,S]
+                    tick = _lap(timings, "denoise", tick)
 
-                # 5. The segmenter compares; fp32 from here on, so that a half-precision network moves no
-                # ranking.
-                dtype = self.segmenter.dtype
-                logits = self.segmenter(x_0.to(dtype), x_0_hat_k.to(dtype)).float()  # [N,1,S,S]
-                logit_map += torch.sigmoid(logits) / len(noises)
-                x_0_hat += x_0_hat_k / len(noises)
-                tick = _lap(timings, "segment", tick)
-            model_maps = logit_map[:, 0].cpu().numpy()  # [N,S,S] in [0,1]
-            if not np.isfinite(model_maps).all():
-                raise RuntimeError(
-                    f"The networks produced NaN in {self.dtype}; load them with dtype=torch.float32."
-                )
+                    # 5. The segmenter compares; fp32 from here on, so that a half-precision network moves no
+                    # ranking.
+                    dtype = self.segmenter.dtype
+                    logits = self.segmenter(x_0.to(dtype), x_0_hat_k.to(dtype)).float()  # [M,1,S,S]
+                    tile_maps += torch.sigmoid(logits) / len(noises)
+                    x_0_hat += x_0_hat_k / len(noises)
+                    tick = _lap(timings, "segment", tick)
+                found = tile_maps[:, 0].cpu().numpy()  # [M,S,S] in [0,1]
+                if not np.isfinite(found).all():
+                    raise RuntimeError(
+                        f"The networks produced NaN in {self.dtype}; load them with dtype=torch.float32."
+                    )
+                repaired = self._to_unit_range(x_0_hat).permute(0, 2, 3, 1).cpu().numpy()  # [M,S,S,3]
+                for (picture, i), tile_map, tile in zip(seen, found, repaired, strict=True):
+                    picture.add(i, tile_map, tile)
+                tick = _lap(timings, "score", tick)
 
             # 6. Score the model's map (camera resolution must not matter); mask and regions at each picture's
             # size.
-            for model_map, size in zip(model_maps, sizes, strict=True):
-                scores.append(top_mean(model_map, settings["top_fraction"], inside))
+            for picture, size in zip(pictures, sizes, strict=True):
+                model_map = picture.anomaly_map  # [H',W'] in [0,1]
+                if inside.shape != model_map.shape:
+                    inside = self._inside(settings, model_map.shape)
+                area = self.config.image_size**2
+                scores.append(top_mean(model_map, settings["top_fraction"], inside, area))
                 full = resize(np.where(inside, model_map, np.float32(0)), size).clip(0, 1)
-                mask, found = find_regions(full, full > pixel_threshold, settings["min_region_area"])
+                mask, found_regions = find_regions(full, full > pixel_threshold, settings["min_region_area"])
                 maps.append(full)
                 masks.append(mask)
-                regions.append(found)
-            reconstructions.append(self._to_unit_range(x_0_hat).cpu())
+                regions.append(found_regions)
+                reconstructions.append(_to_output_type(picture.reconstruction, output_type))
             _lap(timings, "score", tick)
 
         # 7. Verdicts and the form of the pictures that the caller asked for.
@@ -281,6 +307,8 @@ class DiffusionADPipeline(DiffusionPipeline):
         is_anomalous = score > settings["threshold"]
         if settings["min_region_area"]:
             is_anomalous &= np.array([len(found) > 0 for found in regions])
+        if self.config.resize_mode == "stretch" and output_type != "pil":  # all of one size
+            reconstructions = (np if output_type == "np" else torch).stack(reconstructions)
         timings["total"] = time.perf_counter() - started
         return DiffusionADOutput(
             anomaly_map=maps,
@@ -288,7 +316,7 @@ class DiffusionADPipeline(DiffusionPipeline):
             is_anomalous=is_anomalous,
             p_value=self._p_values(score, settings),
             mask=masks,
-            reconstruction=_to_output_type(torch.cat(reconstructions), output_type),
+            reconstruction=reconstructions,
             regions=regions,
             threshold=float(settings["threshold"]),
             pixel_threshold=float(pixel_threshold),
@@ -338,6 +366,10 @@ class DiffusionADPipeline(DiffusionPipeline):
         """The saved settings by name, without the components."""
         return {k: v for k, v in self.config.items() if k not in self.components and not k.startswith("_")}
 
+    def count_tiles(self, size: tuple[int, int]) -> int:
+        """How many times the networks look at a picture of this size, (H, W): once, or once a tile."""
+        return len(Tiling(self._model_size(size, "the picture"), self.config.image_size))
+
     def check_inputs(
         self,
         sources: list[ImageInput],
@@ -370,23 +402,30 @@ class DiffusionADPipeline(DiffusionPipeline):
         }
         check_settings(settings, self.scheduler.config.num_train_timesteps, patch_size, multiples)
 
-    def _preprocess(self, batch: list[ImageInput], first: int) -> tuple[Tensor, list[tuple[int, int]]]:
-        size = (self.config.image_size, self.config.image_size)
-        arrays, sizes = [], []
+    def _preprocess(
+        self, batch: list[ImageInput], first: int
+    ) -> tuple[list[TiledPicture], list[tuple[int, int]]]:
+        """Pictures at the model's size, and their own sizes (H, W)."""
+        pictures, sizes = [], []
         for i, source in enumerate(batch):
             if isinstance(source, Tensor):
                 array = source.detach().float().cpu().permute(1, 2, 0).numpy()  # [C,H,W] -> [H,W,C]
             else:
                 array = source
             array = read_image(array, _name_of(first + i))  # [H,W,3] in [0,1]
+            name = f"`{source}`" if isinstance(source, str | os.PathLike) else _name_of(first + i)
+            size = self._model_size(array.shape[:2], name)
             sizes.append(array.shape[:2])
-            arrays.append(resize(array, size, self.config.antialias))
-        x_0 = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()  # [N,3,S,S]
-        low, high = self.config.input_range
-        return (low + (high - low) * x_0).to(self._execution_device), sizes
+            picture = resize(array, size, self.config.antialias)  # [H',W',3] in [0,1]
+            pictures.append(TiledPicture(picture, self.config.image_size))
+        return pictures, sizes
+
+    def _model_size(self, size: tuple[int, int], name: str) -> tuple[int, int]:
+        config = self.config
+        return model_size(size, config.image_size, config.resize_mode, config.shorter_side, name)
 
     def _draw_noise(self, settings: dict[str, Any], generator: torch.Generator | None) -> list[tuple]:
-        """For each draw: noise of both scales, [1,3,S,S], alike for all pictures, and the state for more."""
+        """For each draw: noise of both scales, [1,3,S,S], alike for all tiles, and the state for more."""
         generator = generator or torch.Generator().manual_seed(settings["seed"])
         shape = (1, 3, self.config.image_size, self.config.image_size)
         noises = []
@@ -427,20 +466,25 @@ class DiffusionADPipeline(DiffusionPipeline):
             settings["guidance_weight"],
         ).x_0_hat
 
+    def _to_input_range(self, tiles: list[np.ndarray]) -> Tensor:
+        x_0 = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).contiguous()  # [M,3,S,S] in [0,1]
+        low, high = self.config.input_range
+        return (low + (high - low) * x_0).to(self._execution_device)
+
     def _to_unit_range(self, x: Tensor) -> Tensor:
         low, high = self.config.input_range
         return ((x.float() - low) / (high - low)).clamp(0, 1)
 
-    def _inside(self, settings: dict[str, Any]) -> np.ndarray:
-        """[S,S] bool: where the map counts."""
-        size = self.config.image_size
+    def _inside(self, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+        """[H',W'] bool for a model's size of (H', W'): where the map counts."""
+        height, width = size
         inside = border_mask(size, settings["ignore_border"])
         if settings["roi"] is not None:
             roi = Image.fromarray(decode_roi(settings["roi"]))
             # Where it shrinks, any part of a pixel inside the region keeps the pixel.
-            is_smaller = roi.width < size and roi.height < size
+            is_smaller = roi.width < width and roi.height < height
             method = Image.Resampling.NEAREST if is_smaller else Image.Resampling.BOX
-            inside &= np.asarray(roi.convert("L").resize((size, size), method)) > 0
+            inside &= np.asarray(roi.convert("L").resize((width, height), method)) > 0
         if not inside.any():
             raise ValueError("`roi` leaves no pixel to look at; mark with non-zero pixels where to look.")
         return inside
@@ -549,13 +593,12 @@ def _read_roi(roi: ImageSource) -> np.ndarray:
     return read_image(roi, "`roi`").max(axis=2) > 0
 
 
-def _to_output_type(reconstruction: Tensor, output_type: str) -> list[Image.Image] | np.ndarray | Tensor:
+def _to_output_type(reconstruction: np.ndarray, output_type: str) -> Image.Image | np.ndarray | Tensor:
     if output_type == "pt":
-        return reconstruction  # [N,3,S,S]
-    array = reconstruction.permute(0, 2, 3, 1).numpy()  # [N,S,S,3]
+        return torch.from_numpy(reconstruction).permute(2, 0, 1).contiguous()  # [3,H',W']
     if output_type == "np":
-        return array
-    return [Image.fromarray((picture * 255).round().astype(np.uint8)) for picture in array]
+        return reconstruction  # [H',W',3]
+    return Image.fromarray((reconstruction * 255).round().astype(np.uint8))
 
 
 def _lap(timings: dict[str, float], stage: str, since: float) -> float:

@@ -24,27 +24,31 @@ class Region:
     peak_position: tuple[int, int]
 
 
-def top_mean(anomaly_map: np.ndarray, top_fraction: float, inside: np.ndarray | None = None) -> float:
+def top_mean(
+    anomaly_map: np.ndarray, top_fraction: float, inside: np.ndarray | None = None, area: int | None = None
+) -> float:
     """Mean of the largest values of a map; DiffusionAD, image score (paper: the 50 largest of 256 x 256).
 
     Args:
-        anomaly_map: [S,S] map of the model's size, in [0, 1].
-        top_fraction: share of ALL its pixels that count, in (0, 1]; at least one pixel does.
-        inside: [S,S] bool, where to look; None is everywhere.
+        anomaly_map: [H,W] map at the size that the model sees, in [0, 1].
+        top_fraction: share of `area` that counts, in (0, 1]; at least one pixel does.
+        inside: [H,W] bool, where to look; None is everywhere.
+        area: pixels that the networks see at once; None is all of the map. A defect must not count less
+            because there is more around it.
 
     Returns:
         Score in [0, 1].
     """
     values = anomaly_map.ravel() if inside is None else anomaly_map[inside]
-    k = min(max(1, round(top_fraction * anomaly_map.size)), values.size)
+    k = min(max(1, round(top_fraction * (area or anomaly_map.size))), values.size)
     # Sorted, so that the sum does not depend on the order that partition leaves behind.
     largest = np.sort(np.partition(values, values.size - k)[values.size - k :])
     return float(largest.mean(dtype=np.float64))
 
 
-def border_mask(size: int, ignore_border: int) -> np.ndarray:
-    """[size,size] bool, False within `ignore_border` pixels of the edge."""
-    inside = np.ones((size, size), dtype=bool)
+def border_mask(size: tuple[int, int], ignore_border: int) -> np.ndarray:
+    """[H,W] bool for a `size` of (H, W), False within `ignore_border` pixels of the edge."""
+    inside = np.ones(size, dtype=bool)
     if ignore_border:
         inside[:] = False
         inside[ignore_border:-ignore_border, ignore_border:-ignore_border] = True

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from diffusionad.scoring import decode_roi
+from diffusionad.tiling import RESIZE_MODES
 
 # A calibration made with other values of these says nothing about the scores of a pipeline.
 SCORE_SETTINGS = (
     "image_size",
     "resize_mode",
+    "shorter_side",
     "antialias",
     "input_range",
     "t_fine",
@@ -52,8 +54,11 @@ def check_settings(
                 f"`image_size` is {settings['image_size']}; `{name}` halves pictures down to blocks of "
                 f"{multiple} pixels, so use a multiple of {multiple}."
             )
-    if settings["resize_mode"] != "stretch":
-        raise ValueError(f'`resize_mode` is {settings["resize_mode"]!r}; use "stretch".')
+    if settings["resize_mode"] not in RESIZE_MODES:
+        raise ValueError(
+            f"`resize_mode` is {settings['resize_mode']!r}; use one of {', '.join(RESIZE_MODES)}."
+        )
+    _check_shorter_side(settings)
     if not isinstance(settings["antialias"], bool):
         raise ValueError(f"`antialias` is {settings['antialias']!r}; use True or False.")
     _check_range(settings["input_range"])
@@ -77,10 +82,23 @@ def check_settings(
     _check_calibration(settings["calibration"])
 
 
-def _check_integer(settings: dict[str, Any], name: str, low: int, high: int) -> None:
+def _check_shorter_side(settings: dict[str, Any]) -> None:
+    if settings["shorter_side"] is None:
+        return
+    if settings["resize_mode"] == "stretch":
+        raise ValueError(
+            f"`shorter_side` is {settings['shorter_side']!r}, but with `resize_mode` 'stretch' every picture "
+            "becomes `image_size` x `image_size`; use None, or `resize_mode` 'tile'."
+        )
+    _check_integer(
+        settings, "shorter_side", settings["image_size"], 2**16, " (not below `image_size`), or None"
+    )
+
+
+def _check_integer(settings: dict[str, Any], name: str, low: int, high: int, also: str = "") -> None:
     value = settings[name]
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise ValueError(f"`{name}` is {value!r}; give an integer in {low}..{high}.")
+        raise ValueError(f"`{name}` is {value!r}; give an integer in {low}..{high}{also}.")
 
 
 def _check_number(settings: dict[str, Any], name: str, low: float, high: float) -> None:

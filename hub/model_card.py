@@ -231,6 +231,8 @@ def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
     config, settings = run.config, run.settings
     optim, model = config.get("optim", {}), config.get("model", {})
     size = f"{settings['image_size']} x {settings['image_size']} pixels"
+    if settings["resize_mode"] == "tile":
+        size = f"tiles of {size}"
     if settings["patch_size"] > 1:
         size += f", in blocks of {settings['patch_size']} x {settings['patch_size']}"
     rows = [
@@ -253,7 +255,12 @@ def _listed(numbers: list[int]) -> str:
 
 
 def _resize_note(settings: dict[str, Any]) -> str:
-    if settings["resize_mode"] != "stretch":
-        return ""
     side = settings["image_size"]
+    if settings["resize_mode"] == "tile":
+        shorter_side = settings["shorter_side"]
+        scale = f"with a shorter side of {shorter_side} pixels" if shorter_side else "at their own scale"
+        return (
+            f" Pictures are inspected {scale}, in overlapping tiles of {side} x {side} pixels; what can only "
+            "be seen in more of a picture than a tile, such as a part in the wrong place, is not found."
+        )
     return f" Pictures are squeezed to {side} x {side} pixels; a defect smaller than a pixel of that is lost."

@@ -180,7 +180,7 @@ def test_the_command_is_written_without_the_folders_of_this_machine(monkeypatch)
 def test_a_perfect_repair_has_no_residue_and_no_repair_has_all_of_it(waves) -> None:
     [record] = [r for r in scan(waves).test if r.clean is not None][:1]
     for path, expected in ((record.clean, 0), (record.image, 1)):
-        twins = TwinErrors(64)
+        twins = TwinErrors()
         with Image.open(path) as picture:
             twins.add(record, np.asarray(picture.resize((64, 64), Image.Resampling.BOX), np.float32) / 255)
         assert twins.compute()["defect_residue"] == pytest.approx(expected, abs=0.1)

@@ -35,6 +35,14 @@ def test_settings_count_only_where_they_change_scores(folder):
     assert pipeline_sha256(folder) != before
 
 
+def test_a_setting_that_is_new_and_not_used_changes_no_hash(folder):
+    before = pipeline_sha256(folder)
+    edit_index(folder, shorter_side=None)
+    assert pipeline_sha256(folder) == before
+    edit_index(folder, shorter_side=512)
+    assert pipeline_sha256(folder) != before
+
+
 def test_a_folder_without_a_pipeline_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model_index\.json"):
         pipeline_sha256(tmp_path)

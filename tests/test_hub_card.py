@@ -92,6 +92,17 @@ def test_the_card_says_what_was_measured(finished, sentence):
     assert sentence in " ".join(card_of(run).text.split())
 
 
+@pytest.mark.parametrize(
+    ("shorter_side", "scale"), [(None, "at their own scale"), (512, "with a shorter side of 512 pixels")]
+)
+def test_the_card_says_how_pictures_are_cut_into_tiles(finished, shorter_side, scale):
+    settings = {**finished.settings, "resize_mode": "tile", "shorter_side": shorter_side}
+    text = " ".join(card_of(dataclasses.replace(finished, settings=settings)).text.split())
+    assert f"Pictures are inspected {scale}, in overlapping tiles of 64 x 64 pixels" in text
+    assert "| Input | tiles of 64 x 64 pixels, in blocks of 2 x 2 |" in text
+    assert "squeezed" not in text
+
+
 def test_the_card_promises_nothing_for_a_threshold_set_by_hand(finished):
     for changed in ({"threshold": 0.123}, {"calibration": None}):
         run = dataclasses.replace(finished, settings=finished.settings | changed)

@@ -124,7 +124,7 @@ def test_roi_run_lengths_are_cocos():
 
 @pytest.mark.parametrize("width", [0, 1, 3])
 def test_border_mask_leaves_out_the_border(width):
-    inside = border_mask(8, width)
-    assert inside.sum() == (8 - 2 * width) ** 2
-    assert inside[width, width] and inside[7 - width, 7 - width]
-    assert width == 0 or not (inside[width - 1].any() or inside[:, 8 - width].any())
+    inside = border_mask((8, 9), width)
+    assert inside.sum() == (8 - 2 * width) * (9 - 2 * width)
+    assert inside[width, width] and inside[7 - width, 8 - width]
+    assert width == 0 or not (inside[width - 1].any() or inside[:, 9 - width].any())

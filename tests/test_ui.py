@@ -672,6 +672,33 @@ def test_the_card_says_what_is_promised(model):
     assert "AUROC" not in card  # nobody has measured this model
 
 
+def test_the_card_says_that_a_model_sees_tiles(model):
+    model.pipeline.configure(resize_mode="tile", calibration=None)
+    assert "sees tiles of 64 × 64 px, runs on" in model_card(model)
+    model.pipeline.configure(shorter_side=80)
+    assert "sees tiles of 64 × 64 px, the shorter side at 80 px, runs on" in model_card(model)
+
+
+def test_a_picture_in_tiles_is_inspected_and_explained_where_it_stands_out(model, tmp_path, make_pictures):
+    model.pipeline.configure(resize_mode="tile", calibration=None)
+    pixels = make_pictures(1, side=150)[0][:100]
+    roi = np.zeros((100, 150), bool)
+    roi[:, 90:] = True
+    inspected = inspect_picture(model, str(write(tmp_path / "part.png", pixels)), roi=roi)
+    assert inspected.inside.shape == (100, 150) and (inspected.inside == roi).all()
+    assert inspected.reconstruction.size == inspected.draw().size == (150, 100)
+    y, x = inspected.peak()
+    assert inspected.anomaly_map[int(100 * y), int(150 * x)] == inspected.anomaly_map.max() and x > 0.6
+    shown = model.explain(read_image(inspected.path), inspected.seed, {}, inspected.peak())
+    assert len(shown) == 7 and shown[0][1] == "The tile that stands out most, of 6"
+    assert {image.size for image, _ in shown} == {(64, 64)}
+    top = 0 if y < 0.5 else 36
+    np.testing.assert_array_equal(np.asarray(shown[0][0]), pixels[top : top + 64, 86:])
+    steps = {"num_inference_steps": 5}
+    one, six = (seconds_to_book(str(model.folder), [p], 0, steps) for p in (pixels[:64, :64], pixels))
+    assert six > one
+
+
 def test_the_card_shows_the_figures_that_were_measured_and_no_others(model, tmp_path):
     model.folder = tmp_path
     figures = {"image_auroc": {"value": 0.987, "interval": [0.97, 0.99]}, "aupro": 0.5}

@@ -25,6 +25,8 @@ class DataConfig:
     category: str = ""  # of a data set: one, or "a,b,c" in one model; empty: `path` holds one only
     image_size: int = 256
     antialias: bool = True
+    resize_mode: str = "stretch"  # or "tile": training sees crops of image_size, the pipeline tiles of it
+    shorter_side: int = 0  # with "tile": pixels to which pictures are scaled; 0: their own scale
     foreground: str = "classical"  # where it finds an object; or "none", "rembg", a folder of masks
     texture_folder: str = ""  # DTD or any folder of pictures; empty: the built-in textures
     validation_fraction: float = 0.1

@@ -12,7 +12,6 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +50,13 @@ def evaluate(
         The figures (JSON types; what is undefined is named under "absent" with the reason) and a row a
         picture for scores.csv.
     """
-    tally, twins = Tally(replicates), TwinErrors(pipeline.config.image_size)
+    tally, twins = Tally(replicates), TwinErrors()
     pipeline.set_progress_bar_config(disable=True)
+    # Pictures in tiles may be large, and each fills the networks' calls by itself.
+    step = BATCH if pipeline.config.resize_mode == "stretch" else 1
     started, inspecting, cpu = time.perf_counter(), 0.0, 0.0
     with tqdm(total=len(records), desc=description, unit="picture", disable=None) as bar:
-        for batch in _batches(records):
+        for batch in (records[i : i + step] for i in range(0, len(records), step)):
             tick, cpu_tick = time.perf_counter(), time.process_time()
             result = pipeline([record.image for record in batch], output_type="np", batch_size=BATCH)
             inspecting += time.perf_counter() - tick
@@ -138,10 +139,6 @@ def evaluate_folder(model: str, data: str, output: Path, category: str | None = 
     write_figures(pipeline, catalog.test, metrics, rows, output / "figures")
     write_report(output, metrics)
     return metrics
-
-
-def _batches(records: list[Record]) -> Iterable[list[Record]]:
-    return (records[i : i + BATCH] for i in range(0, len(records), BATCH))
 
 
 def main(arguments: list[str] | None = None) -> None:

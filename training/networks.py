@@ -57,6 +57,8 @@ def build_pipeline(
         scheduler,
         segmenter,
         image_size=config.data.image_size,
+        resize_mode=config.data.resize_mode,
+        shorter_side=config.data.shorter_side or None,
         antialias=config.data.antialias,
         t_fine=config.diffusion.t_fine,
         t_coarse=config.diffusion.t_coarse,

@@ -1,6 +1,7 @@
 """What a user would pick instead: three detectors of a hundred lines, on public packages only.
 
-Each is fitted on pictures of good parts and gives a map of distances, [S,S], from 0 to any height.
+Each is fitted on pictures of good parts and gives a map of distances, from 0 to any height, of a size of its
+own.
 """
 
 from pathlib import Path
@@ -28,7 +29,7 @@ class Peer(Protocol):
         """Learn from good pictures."""
 
     def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
-        """Map [S,S] and score of a picture, [H,W,3] in [0, 1]; higher is more anomalous."""
+        """Map of any size and score of a picture, [H,W,3] in [0, 1]; higher is more anomalous."""
 
     def megabytes(self) -> float:
         """Of what has to be stored to inspect pictures."""
@@ -77,10 +78,10 @@ class ReconstructionError:
 
     def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
         output = self.pipeline(picture, output_type="np")
-        side = self.pipeline.config.image_size
-        error = np.abs(resize(picture, (side, side)) - output.reconstruction[0]).mean(axis=2)
+        repaired = output.reconstruction[0]  # [H',W',3]
+        error = np.abs(resize(picture, repaired.shape[:2]) - repaired).mean(axis=2)
         smooth = gaussian(error, sigma=2)
-        return smooth, top_mean(smooth, TOP_FRACTION)
+        return smooth, top_mean(smooth, TOP_FRACTION, area=self.pipeline.config.image_size**2)
 
     def megabytes(self) -> float:
         return sum(p.numel() * 4 for p in self.pipeline.unet.parameters()) / 1e6

@@ -1,4 +1,5 @@
-"""Training samples: a normal picture, perhaps with a synthetic defect, and the noise it will meet.
+"""Training samples: a normal picture or a crop of it, perhaps with a synthetic defect, and the noise it will
+meet.
 
 Every random draw of a sample comes from (seed, epoch, index of the picture): resuming a run, the number of
 workers and of processes change nothing.
@@ -15,10 +16,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from diffusionad.image_io import read_image, resize
-from training.config import DiffusionConfig, TrainConfig
+from diffusionad.tiling import model_size
+from training.config import DataConfig, DiffusionConfig, TrainConfig
 from training.foreground import foreground_source
 from training.synthesis import synthesize
 from training.textures import TextureBank
+
+MAX_CACHE_BYTES = 4e9  # of pictures in memory, in each process that reads them; others are read again
 
 
 class SampleStream(Sampler[tuple[int, int]]):
@@ -47,6 +51,9 @@ class SampleStream(Sampler[tuple[int, int]]):
 class SyntheticAnomalies(Dataset):
     """Normal pictures to training samples.
 
+    With `data.resize_mode` "tile" a sample is an S x S crop of the picture, another one in each epoch. The
+    object is found in the whole picture; a crop beside it has no place for a defect, and stays normal.
+
     Args:
         paths: files of normal pictures.
         config: of the run.
@@ -63,12 +70,13 @@ class SyntheticAnomalies(Dataset):
         is_texture = config.synthesis.kind == "texture"
         self._find_foreground = foreground_source("none" if is_texture else config.data.foreground)
         self._cache: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._cached_bytes = 0
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
         """Sample `index` of `epoch`: x_0, mask, label, t and noise of both scales."""
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index, 1])
-        image, foreground = self._picture(index)
+        image, foreground = self._crop(epoch, index)
         if self.textures is None:
             folder = self.config.data.texture_folder
             self.textures = TextureBank(Path(folder) if folder else None, self.config.data.image_size)
@@ -86,20 +94,51 @@ class SyntheticAnomalies(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def picture(self, index: int) -> np.ndarray:
-        """The normal picture itself, float32 [S,S,3] in [0, 1]."""
-        return self._picture(index)[0]
+    def picture(self, epoch: int, index: int) -> np.ndarray:
+        """What sample `index` of `epoch` is made from, float32 [S,S,3] in [0, 1]."""
+        return self._crop(epoch, index)[0]
+
+    def _crop(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """[S,S,3] in [0, 1] and where the object is; the whole picture, unless it is seen in tiles."""
+        image, foreground = self._picture(index)
+        window = crop_window(
+            image.shape[:2], self.config.data.image_size, np.random.default_rng([self.seed, epoch, index, 3])
+        )
+        foreground = None if foreground is None else foreground[window]
+        return image[window].astype(np.float32) / 255, foreground
 
     def _picture(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        if index not in self._cache:
-            size = self.config.data.image_size
-            path = self.paths[index]
-            image = resize(read_image(path), (size, size), self.config.data.antialias)
-            foreground = self._find_foreground(image, path)
-            # Kept as bytes: a thousand pictures of 256 x 256 take 200 MB.
-            self._cache[index] = ((image * 255).round().astype(np.uint8), foreground)
-        image, foreground = self._cache[index]
-        return image.astype(np.float32) / 255, foreground
+        """uint8 [H',W',3] at the size at which the pipeline sees it, and where the object is."""
+        if index in self._cache:
+            return self._cache[index]
+        image = to_model_size(self.paths[index], self.config.data)
+        foreground = self._find_foreground(image, self.paths[index])
+        # Kept as bytes: a thousand pictures of 256 x 256 take 200 MB.
+        kept = (image * 255).round().astype(np.uint8), foreground
+        size = sum(array.nbytes for array in kept if array is not None)
+        if self._cached_bytes + size <= MAX_CACHE_BYTES:
+            self._cache[index] = kept
+            self._cached_bytes += size
+        return kept
+
+
+def to_model_size(path: Path, data: DataConfig) -> np.ndarray:
+    """A picture as the pipeline will see it, S x S or to be cut: float32 [H',W',3] in [0, 1]."""
+    image = read_image(path)
+    shorter_side = data.shorter_side or None
+    size = model_size(image.shape[:2], data.image_size, data.resize_mode, shorter_side, f"`{path}`")
+    return resize(image, size, data.antialias)
+
+
+def crop_window(size: tuple[int, int], side: int, rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a random crop around a pixel that may be any, moved into the picture.
+
+    So the picture's border is seen as often as the pipeline's outer tiles need it; a crop that may start
+    anywhere would hardly ever show a corner.
+    """
+    centres = [int(rng.integers(length)) for length in size]
+    starts = [min(max(c - side // 2, 0), n - side) for c, n in zip(centres, size, strict=True)]
+    return tuple(slice(start, start + side) for start in starts)
 
 
 def _as_tensor(image: np.ndarray) -> Tensor:

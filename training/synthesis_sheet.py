@@ -3,15 +3,16 @@
 import argparse
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from diffusionad.image_io import read_image, resize
 from training.catalog import scan
-from training.config import load_config, preset_names
+from training.config import DataConfig, load_config, preset_names
 from training.foreground import foreground_source
+from training.sampling import crop_window, to_model_size
 from training.synthesis import FAMILIES, KINDS, SynthesisConfig, SyntheticSample, synthesize
 from training.textures import TextureBank
 
@@ -27,7 +28,7 @@ def contact_sheet(samples: list[tuple[np.ndarray, SyntheticSample]], columns: in
     drawing = ImageDraw.Draw(sheet)
     for index, (normal, sample) in enumerate(samples):
         left, top = index % columns * width, index // columns * height
-        drawing.text((left, top), str(sample.family), "black")
+        drawing.text((left, top), sample.family or "normal", "black")
         for place, panel in enumerate((normal, sample.image, np.repeat(sample.mask[..., None], 3, axis=-1))):
             picture = Image.fromarray((panel * 255 + 0.5).astype(np.uint8))
             sheet.paste(picture, (left + place * (size + GAP), top + CAPTION))
@@ -35,8 +36,8 @@ def contact_sheet(samples: list[tuple[np.ndarray, SyntheticSample]], columns: in
 
 
 def samples_per_second(
-    images: list[np.ndarray],
-    foregrounds: list[np.ndarray | None],
+    images: Sequence[np.ndarray],
+    foregrounds: Sequence[np.ndarray | None],
     config: SynthesisConfig,
     textures: TextureBank,
 ) -> float:
@@ -64,25 +65,29 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--category", help="of a data set of several")
     parser.add_argument("--output", type=Path, help="the contact sheet: picture, synthetic, mask")
     parser.add_argument("--benchmark", action="store_true", help="print samples per second of each family")
-    parser.add_argument("--preset", help=f"whose defects: {', '.join(preset_names())}; default: the paper's")
+    parser.add_argument(
+        "--preset",
+        help=f"whose defects and crops, {', '.join(preset_names())} or a TOML file; default: the paper's",
+    )
     parser.add_argument("--families", help=f"in place of the preset's, of {','.join(FAMILIES)}")
     parser.add_argument("--kind", choices=KINDS, help="in place of the preset's")
     parser.add_argument("--textures", type=Path, help="folder of textures such as DTD; default: built-in")
     parser.add_argument("--foreground", default="classical", help="classical, rembg, none, or a folder")
-    parser.add_argument("--size", type=int, default=256, help="side in pixels")
+    parser.add_argument("--size", type=int, help="side in pixels; default: the preset's")
     parser.add_argument("--count", type=int, default=32, help="pictures on the sheet")
     parser.add_argument("--columns", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.output is None and not options.benchmark:
         parser.error("nothing to do: give --output SHEET.png, --benchmark, or both")
-    if options.count < 1 or options.columns < 1 or options.size < 16:
+    if options.count < 1 or options.columns < 1 or (options.size is not None and options.size < 16):
         parser.error("--count and --columns must be 1 or more, --size 16 or more")
     try:
         options.config = _config(options)
+        options.data_config = _data_config(options)
         options.paths = [record.image for record in scan(options.data, options.category).train]
         options.source = foreground_source(options.foreground)
-        options.bank = TextureBank(options.textures, options.size)
+        options.bank = TextureBank(options.textures, options.data_config.image_size)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
     return options
@@ -95,18 +100,37 @@ def _config(options: argparse.Namespace) -> SynthesisConfig:
     return dataclasses.replace(config, probability=1, **{k: v for k, v in given.items() if v})
 
 
+def _data_config(options: argparse.Namespace) -> DataConfig:
+    """How the preset scales pictures, and whether it takes crops of them."""
+    config = load_config(options.preset).data if options.preset else DataConfig()
+    return dataclasses.replace(config, image_size=options.size or config.image_size)
+
+
+def _cropped(
+    image: np.ndarray, foreground: np.ndarray | None, options: argparse.Namespace, index: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """As training sees it: a crop where the pipeline sees tiles, else all of it."""
+    rng = np.random.default_rng([options.seed, index])
+    window = crop_window(image.shape[:2], options.data_config.image_size, rng)
+    return image[window], None if foreground is None else foreground[window]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     options = _parse(arguments)
     rng = np.random.default_rng(options.seed)
     paths = [options.paths[index] for index in rng.permutation(len(options.paths))[: options.count]]
-    images = [resize(read_image(path), (options.size, options.size)) for path in paths]
+    images = [to_model_size(path, options.data_config) for path in paths]
     foregrounds = [options.source(image, path) for image, path in zip(images, paths, strict=True)]
     print(f"foreground found in {sum(mask is not None for mask in foregrounds)} of {len(images)} pictures")
+    pairs = [
+        _cropped(images[i % len(images)], foregrounds[i % len(images)], options, i)
+        for i in range(options.count)
+    ]
+    images, foregrounds = zip(*pairs, strict=True)
     if options.output is not None:
         samples = []
-        for index in range(options.count):
-            image, foreground = images[index % len(images)], foregrounds[index % len(images)]
+        for image, foreground in pairs:
             samples.append((image, synthesize(image, rng, options.config, options.bank, foreground)))
         contact_sheet(samples, options.columns).save(options.output)
     if options.benchmark:

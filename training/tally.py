@@ -121,22 +121,22 @@ class Tally:
 
 
 class TwinErrors:
-    """How far the reconstruction is from the clean twin, at the model's size."""
+    """How far the reconstruction is from the clean twin, at the size that the model sees the picture in."""
 
-    def __init__(self, size: int):
-        self.size = (size, size)
+    def __init__(self) -> None:
         self.inside_before = self.inside_after = 0.0
         self.squared, self.normal_pixels = 0.0, 0
 
     def add(self, record: Record, reconstruction: np.ndarray) -> None:
-        """Compare one reconstruction, [S,S,3] in [0, 1]; normal pictures are their own clean twins."""
-        image = resize(read_image(record.image), self.size)
+        """Compare one reconstruction, [H',W',3] in [0, 1]; normal pictures are their own clean twins."""
+        size = reconstruction.shape[:2]
+        image = resize(read_image(record.image), size)
         if record.label == 0:
             self.squared += float(np.square(reconstruction - image).sum(dtype=np.float64))
             self.normal_pixels += image.size
         elif record.clean is not None and record.mask is not None:
-            clean = resize(read_image(record.clean), self.size)
-            mask = resize_mask(read_mask(record.mask), self.size)
+            clean = resize(read_image(record.clean), size)
+            mask = resize_mask(read_mask(record.mask), size)
             self.inside_before += float(np.abs(image - clean)[mask].sum(dtype=np.float64))
             self.inside_after += float(np.abs(reconstruction - clean)[mask].sum(dtype=np.float64))
 

@@ -56,6 +56,7 @@ from training.validation import Validation
 
 # Of a batch, as norm_guided_one_step takes them.
 DENOISED = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
+CALIBRATION_BATCH = 8  # pictures a call
 TIMED_STEPS = 20
 UNTIMED_STEPS = 5  # the first steps are slower: kernels are chosen, the texture bank is made
 
@@ -434,9 +435,15 @@ def finish(
 ) -> None:
     """Calibrate the chosen weights, test them once, write figures and samples."""
     pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline").to(device)
-    normal = pipeline(calibration)
-    peaks = [anomaly_map.max() for anomaly_map in normal.anomaly_map]
-    pipeline.configure(calibration=calibrate(normal.score, peaks=peaks))
+    pipeline.set_progress_bar_config(disable=True)
+    scores, peaks = [], []
+    for i in range(
+        0, len(calibration), CALIBRATION_BATCH
+    ):  # large pictures would not fit into memory at once
+        normal = pipeline(calibration[i : i + CALIBRATION_BATCH])
+        scores += normal.score.tolist()
+        peaks += [anomaly_map.max() for anomaly_map in normal.anomaly_map]
+    pipeline.configure(calibration=calibrate(scores, peaks=peaks))
     save_pipeline(pipeline, output / "pipeline")
     metrics, rows = evaluate(pipeline, catalog.test)
     names = sorted({record.category for record in catalog.test})

@@ -3,12 +3,14 @@
 The test split is never looked at. The criterion is the mean of image AP and pixel AP. The defects are of the
 families that are trained on, drawn from another seed: neither their pictures nor their masks, places and
 textures were seen. Families kept out of training would judge more strictly, but each teaches more than it
-tells.
+tells. Of pictures that are seen in tiles, crops are taken, as in training.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from diffusionad import DiffusionADPipeline
 from training.config import TrainConfig
@@ -18,6 +20,7 @@ from training.sampling import SyntheticAnomalies
 CRITERION = "criterion: mean of image AP and pixel AP, held-out synthetic defects"
 MAX_PICTURES = 24  # each is seen twice; more would take minutes from a short training on a CPU
 SEED_OFFSET = 10_000  # other defects than training has pasted
+CROP_TRIES = 20  # until a crop holds a part of the object, and so has a defect
 
 
 class Validation:
@@ -26,25 +29,42 @@ class Validation:
     Args:
         paths: files of normal pictures that are not trained on.
         config: of the run.
+
+    Raises:
+        ValueError: no crop holds a part of the object.
     """
 
     def __init__(self, paths: list[Path], config: TrainConfig):
         samples = SyntheticAnomalies(paths, config, seed=config.optim.seed + SEED_OFFSET, probability=1.0)
         count = min(MAX_PICTURES, max(len(paths), 8))
-        drawn = [samples[i // len(paths), i % len(paths)] for i in range(count)]
-        normal = [samples.picture(i % len(paths)) for i in range(min(count, len(paths)))]
+        rounds = math.ceil(count / len(paths))
+
+        def draw(i: int) -> dict[str, Tensor]:
+            for epoch in range(i // len(paths), CROP_TRIES * rounds, rounds):
+                sample = samples[epoch, i % len(paths)]
+                if sample["label"]:
+                    break
+            return sample
+
+        drawn = [draw(i) for i in range(count)]
+        if not any(d["label"] for d in drawn):
+            raise ValueError(
+                f"`data.shorter_side` is {config.data.shorter_side}, and no crop of {config.data.image_size} "
+                "pixels of the validation pictures holds a part of an object; set it lower, so that pictures "
+                "are scaled down, or set `data.foreground` to none."
+            )
+        normal = [samples.picture(0, i % len(paths)) for i in range(min(count, len(paths)))]
         defective = [(d["x_0"].permute(1, 2, 0).numpy() + 1) / 2 for d in drawn]
         self.images = [*normal, *(np.clip(image, 0, 1) for image in defective)]
         self.masks = [
             *(np.zeros(i.shape[:2], bool) for i in normal),
             *(d["mask"][0].numpy() > 0 for d in drawn),
         ]
-        self.labels = np.array([0] * len(normal) + [1] * len(drawn))
+        self.labels = np.array([0] * len(normal) + [int(d["label"]) for d in drawn])
 
     def run(self, pipeline: DiffusionADPipeline) -> dict[str, float]:
         """Metrics of synthetic defects by name, and "criterion", higher is better."""
-        pipeline.set_progress_bar_config(disable=True)
-        result = pipeline(self.images, output_type="np")
+        result = _on_squares(pipeline)(self.images, output_type="np")
         pixels = PixelMetrics()
         for anomaly_map, mask in zip(result.anomaly_map, self.masks, strict=True):
             pixels.add(anomaly_map, mask)
@@ -61,10 +81,17 @@ class Validation:
         }
 
     def panels(self, pipeline: DiffusionADPipeline, count: int = 4) -> np.ndarray:
-        """The last defective pictures, their reconstructions, their maps: [count,S,3S,3] in [0, 1]."""
-        pipeline.set_progress_bar_config(disable=True)
+        """The last, defective pictures, their reconstructions, their maps: [count,S,3S,3] in [0, 1]."""
         images = self.images[-count:]
-        result = pipeline(images, output_type="np")
+        result = _on_squares(pipeline)(images, output_type="np")
         maps = [np.repeat(anomaly_map[..., None], 3, axis=2) for anomaly_map in result.anomaly_map]
         columns = zip(images, result.reconstruction, maps, strict=True)
         return np.stack([np.concatenate(column, axis=1) for column in columns])
+
+
+def _on_squares(pipeline: DiffusionADPipeline) -> DiffusionADPipeline:
+    """The same networks for pictures that are S x S already, and need no scaling to be cut into tiles."""
+    settings = {**pipeline.settings(), "resize_mode": "stretch", "shorter_side": None}
+    squares = DiffusionADPipeline(**pipeline.components, **settings)
+    squares.set_progress_bar_config(disable=True)
+    return squares

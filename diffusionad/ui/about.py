@@ -45,7 +45,8 @@ TEXT = """
 - A part must be seen like the good ones that the model has learned from: same camera, light and framing.
   Another view is an anomaly.
 - What was never good in training is anomalous, harmless or not.
-- Pictures are squeezed to the model's square; a defect smaller than one of its pixels is lost.
+- A model sees a picture squeezed to its square, or in tiles of that size: the line under its name says which.
+  A defect smaller than one of the pixels that it sees is lost; one larger than a tile is seen only in parts.
 - The embedded models have learned from rendered pictures. They show how it works; they know no real part.
 - The promise about false alarms holds for parts like those of the calibration, and says nothing
   about how many defects are found.
@@ -128,7 +129,7 @@ def steps(model: Model) -> str:
     if not examples:
         return '<p class="note">This model has brought no example picture.</p>'
     inspected = inspect_picture(model, str(examples[0]), max_side=FIGURE_SIDE)
-    explained = model.explain(read_image(examples[0]), model.pipeline.config.seed, {})
+    explained = model.explain(read_image(examples[0]), inspected.seed, {}, inspected.peak())
     [noised] = [image for image, caption in explained if caption.startswith("2.")]
     pictures = [inspected.picture, noised, inspected.reconstruction, replace(inspected, regions=()).draw()]
     return f'<div class="steps">{"".join(map(_figure, pictures, STEPS))}</div>'

@@ -19,7 +19,7 @@ except ImportError:
 
 
 START_SECONDS = 10  # of a lent process: weights to the GPU, first kernels
-CALL_SECONDS = 0.1  # generous, of one UNet call for one picture on a GPU
+CALL_SECONDS = 0.1  # generous, of one UNet call for one picture or tile on a GPU
 
 _loaded: WeakValueDictionary[str, DiffusionADPipeline] = WeakValueDictionary()
 
@@ -33,7 +33,9 @@ def put_on_device(folder: str, pipeline: DiffusionADPipeline) -> DiffusionADPipe
 
 def seconds_to_book(folder: str, pictures: list[np.ndarray], seed: int, settings: dict[str, Any]) -> int:
     """How long a ZeroGPU Space has to lend its GPU, at most; what is booked and not used costs nothing."""
-    calls = settings.get("num_inference_steps", 1) * settings.get("num_noise_samples", 1) * len(pictures)
+    pipeline = _loaded.get(folder)
+    tiles = sum(pipeline.count_tiles(p.shape[:2]) for p in pictures) if pipeline else len(pictures)
+    calls = settings.get("num_inference_steps", 1) * settings.get("num_noise_samples", 1) * tiles
     return round(START_SECONDS + CALL_SECONDS * calls)
 
 
@@ -50,11 +52,11 @@ def run(folder: str, pictures: list[np.ndarray], seed: int, settings: dict[str, 
 
 @GPU(duration=START_SECONDS)
 def run_explained(
-    folder: str, picture: np.ndarray, seed: int, settings: dict[str, Any]
+    folder: str, picture: np.ndarray, seed: int, settings: dict[str, Any], peak: tuple[float, float]
 ) -> list[tuple[Image.Image, str]]:
     """`explain.explain` with a model that is loaded."""
     pipeline = _pipeline(folder)
-    return explain(pipeline, picture, _generator(pipeline, seed), settings)
+    return explain(pipeline, picture, _generator(pipeline, seed), settings, peak)
 
 
 def _pipeline(folder: str) -> DiffusionADPipeline:

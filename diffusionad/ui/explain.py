@@ -1,5 +1,6 @@
 """What the model did, picture by picture: DiffusionAD's norm-guided one-step denoising, laid open."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 from diffusionad.guidance import norm_guided_one_step
 from diffusionad.pipeline import DiffusionADPipeline
+from diffusionad.tiling import TiledPicture
 from diffusionad.visualize import colorize
 
 
@@ -17,6 +19,7 @@ def explain(
     picture: np.ndarray,
     generator: torch.Generator | None,
     settings: dict[str, Any],
+    peak: tuple[float, float] = (0.5, 0.5),
 ) -> list[tuple[Image.Image, str]]:
     """The steps from a picture to its anomaly map, for the first noise draw.
 
@@ -25,13 +28,17 @@ def explain(
         picture: [H,W,3] float32 in [0, 1].
         generator: source of the noise; None takes the saved seed.
         settings: of the pipeline's call.
+        peak: (y, x) as shares of height and width; of a picture in tiles, the one around it is shown.
 
     Returns:
-        Both noised pictures, the one-step predictions from them, their blend, the map; with captions.
+        Both noised pictures, the one-step predictions from them, their blend, the map; with captions. Before
+        them the tile itself, where there are several.
     """
     settings = {**pipeline.config, **settings}
     t_fine, t_coarse, weight = (settings[name] for name in ("t_fine", "t_coarse", "guidance_weight"))
-    x_0, _ = pipeline._preprocess([picture], 0)  # [1,3,S,S]
+    [tiled], _ = pipeline._preprocess([picture], 0)
+    tile = tiled.tile(_tile_around(peak, tiled))
+    x_0 = pipeline._to_input_range([tile])  # [1,3,S,S]
     noise_fine, noise_coarse, _ = pipeline._draw_noise(settings, generator)[0]
     step = norm_guided_one_step(
         pipeline.unet, pipeline.scheduler, x_0, noise_fine, noise_coarse, t_fine, t_coarse, weight
@@ -49,7 +56,22 @@ def explain(
     }
     pictures = [(_to_pil(pipeline._to_unit_range(x)), caption) for caption, x in tensors.items()]
     heat = Image.fromarray(colorize(anomaly_map, threshold=settings["threshold"]))
-    return [*pictures, (heat, "6. Compared: the anomaly map")]
+    pictures.append((heat, "6. Compared: the anomaly map"))
+    if len(tiled) > 1:
+        shown = Image.fromarray((tile * 255).round().astype(np.uint8))
+        pictures.insert(0, (shown, f"The tile that stands out most, of {len(tiled)}"))
+    return pictures
+
+
+def _tile_around(peak: tuple[float, float], tiled: TiledPicture) -> int:
+    """The tile whose centre is nearest."""
+    y, x = (share * side for share, side in zip(peak, tiled.picture.shape, strict=False))
+
+    def distance(index: int) -> float:
+        rows, columns = tiled.tiling.window(index)
+        return math.hypot((rows.start + rows.stop) / 2 - y, (columns.start + columns.stop) / 2 - x)
+
+    return min(range(len(tiled)), key=distance)
 
 
 def _to_pil(x: torch.Tensor) -> Image.Image:

@@ -262,7 +262,7 @@ class InspectTab:
                 raise ValueError("Inspect a picture first.")
             model, picture = self.page.model(visit), read_image(last.path)
             settings = {**last.settings, "threshold": last.own_threshold}
-            steps = model.explain(picture, last.seed, settings)
+            steps = model.explain(picture, last.seed, settings, last.peak())
         return gr.update(value=[(shown(image, "step"), text) for image, text in steps], visible=True)
 
     def _blank(self, text: str) -> Changes:

@@ -31,7 +31,7 @@ class Inspected:
         picture: RGB, at the size that is shown.
         reconstruction: RGB, of the same size.
         anomaly_map: float32 [H,W] in [0, 1], of the inspected picture's size.
-        inside: bool [S,S], where the model looked; None is everywhere.
+        inside: bool [H',W'] at the model's size, where it looked; None is everywhere.
         score: in [0, 1].
         own_threshold: the model's own, or that of the visitor's calibration.
         calibration: None where it says nothing about these settings.
@@ -91,6 +91,12 @@ class Inspected:
         if self.calibration is None:
             return None
         return float(self.calibration.p_values(np.array([self.verdict.threshold]))[0])
+
+    def peak(self) -> tuple[float, float]:
+        """Where the map is highest, (y, x) as shares of height and width."""
+        height, width = self.anomaly_map.shape
+        y, x = divmod(int(self.anomaly_map.argmax()), width)
+        return (y + 0.5) / height, (x + 0.5) / width
 
     def enlarged(self, number: int) -> tuple[Image.Image, Image.Image]:
         """A region with some of its surroundings, and the same piece of the reconstruction."""
@@ -219,7 +225,7 @@ def inspect_picture(
         picture=_to_pil(shown),
         reconstruction=output.reconstruction[0].resize(size, Image.Resampling.BICUBIC),
         anomaly_map=output.anomaly_map[0],
-        inside=_inside(model, settings),
+        inside=_inside(model, settings, picture.shape[:2]),
         score=float(output.score[0]),
         own_threshold=own_threshold,
         calibration=calibration,
@@ -233,10 +239,11 @@ def inspect_picture(
     return inspected.at(threshold)
 
 
-def _inside(model: Model, settings: dict[str, Any]) -> np.ndarray | None:
-    """[S,S] bool, where the model looks; None is everywhere."""
+def _inside(model: Model, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
+    """[H',W'] bool, where the model looks in a picture of this size; None is everywhere."""
     roi = {"roi": encode_roi(settings["roi"])} if "roi" in settings else {}
-    inside = model.pipeline._inside({**model.pipeline.config, **settings, **roi})
+    size = model.pipeline._model_size(size, "the picture")
+    inside = model.pipeline._inside({**model.pipeline.config, **settings, **roi}, size)
     return None if inside.all() else inside
 
 

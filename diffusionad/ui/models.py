@@ -69,10 +69,10 @@ class Model:
         return output
 
     def explain(
-        self, picture: np.ndarray, seed: int, settings: dict[str, Any]
+        self, picture: np.ndarray, seed: int, settings: dict[str, Any], peak: tuple[float, float]
     ) -> list[tuple[Image.Image, str]]:
-        """The steps from the picture to its map, with captions."""
-        return self.turns.alone(run_explained, str(self.folder), picture, seed, settings)
+        """The steps from the picture to its map, with captions; of several tiles, for that around `peak`."""
+        return self.turns.alone(run_explained, str(self.folder), picture, seed, settings, peak)
 
     def expected_seconds(self, **settings: int) -> float | None:
         """How long one picture takes with these settings, from the latest call; None before the first."""

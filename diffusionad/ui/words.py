@@ -126,7 +126,10 @@ FIGURES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "aupro": 
 def model_card(model: Model) -> str:
     """What the model was trained on, what it has been measured at, and what its threshold promises."""
     config, metrics = model.pipeline.config, model.metrics()
-    size = config.image_size
+    size = f"{config.image_size} × {config.image_size} px"
+    if config.resize_mode == "tile":
+        scale = f", the shorter side at {config.shorter_side} px" if config.shorter_side else ""
+        size = f"tiles of {size}{scale}"
     about = f"trained on {escape(config.category)}, " if config.category else ""
     facts = [(label, figure(metrics, name)) for name, label in FIGURES.items()]
     facts = [(label, f"{value:.3f}") for label, value in facts if value is not None]
@@ -137,7 +140,7 @@ def model_card(model: Model) -> str:
     rows = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts)
     return (
         f'<div class="card"><p><strong>{escape(model.name)}</strong>: {about}'
-        f"sees {size} × {size} px, runs on the {model.device}</p><dl>{rows}</dl></div>"
+        f"sees {size}, runs on the {model.device}</p><dl>{rows}</dl></div>"
     )
 
 
