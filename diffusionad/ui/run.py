@@ -16,7 +16,8 @@ from diffusionad.ui.page import STATE_SECONDS, Page, Visit
 from diffusionad.ui.reports import progress
 from diffusionad.ui.result_view import LIGHT, Changes
 from diffusionad.ui.table import SORT_AND_OPEN
-from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather, new_folder
+from diffusionad.ui.temporary import new_folder
+from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather
 from diffusionad.ui.words import waiting
 
 # Long runs have slots of their own, so that single pictures never wait for one to end.
