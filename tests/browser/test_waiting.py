@@ -12,7 +12,7 @@ from gradio_client import handle_file
 from gradio_client.utils import Status
 from PIL import Image
 from playwright.sync_api import Page, expect
-from test_many import EXAMPLES, GOOD, drop, open_tab, paint
+from test_many import EXAMPLES, GOOD, drop, open_tab
 from walking import see_verdict
 
 from diffusionad import DiffusionADPipeline
@@ -68,18 +68,13 @@ def busy(app, endpoint: str, picture: object, jobs: int) -> Iterator[None]:
         job.cancel()
 
 
-@pytest.mark.parametrize("tab", ["inspect", "draw", "batch"])
+@pytest.mark.parametrize("tab", ["inspect", "batch"])
 def test_who_has_to_wait_sees_the_place_in_the_queue(visit, app, screenshot, tmp_path, tab):
     page = visit()
     see_verdict(page)
     files: list[Path] = [*GOOD, *sorted(EXAMPLES.glob("*.png"))]
     act: Callable[[], None]
-    if tab == "draw":
-        open_tab(page, "Draw")
-        expect(page.locator("#draw-verdict")).to_contain_text("GOOD", **SLOW)
-        page.wait_for_timeout(1500)  # the canvas finds its size
-        act, place = lambda: paint(page), page.locator("#draw-verdict")
-    elif tab == "batch":
+    if tab == "batch":
         open_tab(page, "Batch")
         drop(page, "batch", GOOD)
         act, place = page.locator("#batch-button").click, page.locator("#batch-status")
