@@ -8,6 +8,7 @@ GRADIO_SERVER_NAME, GRADIO_SERVER_PORT: where to listen (127.0.0.1 and the first
 """
 
 import logging
+import signal
 import sys
 
 from diffusionad.ui import LAUNCH_OPTIONS, build_app
@@ -17,6 +18,7 @@ def main() -> None:
     """Serve until interrupted; Gradio prints the address."""
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("diffusionad").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then, too
     app = build_app(sys.argv[1:] or None).queue(max_size=64)
     app.launch(**LAUNCH_OPTIONS)
 

@@ -5,6 +5,7 @@ torch is imported after the arguments have been checked: mistakes are answered a
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -221,6 +222,7 @@ def serve(args: argparse.Namespace) -> int:
         models = [found for model in args.model for found in find_models(model)]
     except OSError as error:
         raise UsageError(f"--model: {one_line(error)}") from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then, too
     app = build_app(models or None).queue(max_size=64)
     try:
         app.launch(server_name=args.host, server_port=args.port, **LAUNCH_OPTIONS)

@@ -11,6 +11,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -150,11 +151,29 @@ class RunningApp:
     log: Path
     client: "Client"
 
+    def upload(self, path: Path) -> str:
+        """Where the app keeps a file that was uploaded."""
+        answer = httpx.post(f"{self.url}gradio_api/upload", files={"files": (path.name, path.read_bytes())})
+        return answer.json()[0]
+
 
 @pytest.fixture(scope="session")
-def app(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
+def app(start_app: Callable[[], AbstractContextManager[RunningApp]]) -> Iterator[RunningApp]:
     """`app.py` as a process of its own, in a folder of its own, with `tiny` beside the embedded models."""
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with start_app() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def start_app(
+    tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], AbstractContextManager[RunningApp]]:
+    """For tests that need an app of their own, as `app` is; it ends with the context."""
+    return lambda: _start_app(tiny_model_folder, tmp_path_factory.mktemp("elsewhere"))
+
+
+@contextmanager
+def _start_app(tiny_model_folder: Path, elsewhere: Path) -> Iterator[RunningApp]:
     port = free_port()
     environment = {
         **os.environ,

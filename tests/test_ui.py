@@ -1,5 +1,6 @@
 """The app, started as a visitor meets it, and the parts behind the screens."""
 
+import asyncio
 import html
 import json
 import os
@@ -26,6 +27,7 @@ from diffusionad.demo import demo_models
 from diffusionad.image_io import read_image
 from diffusionad.scoring import Region
 from diffusionad.ui import build_app
+from diffusionad.ui.app import Screens
 from diffusionad.ui.device import seconds_to_book
 from diffusionad.ui.downloads import DOWNLOADS, file_name
 from diffusionad.ui.files import caption, inspect_upload, served, shown, viewable, written
@@ -155,7 +157,7 @@ def test_an_upload_above_20_megabytes_is_refused(app):
 
 
 def test_a_file_that_was_not_uploaded_is_refused(app, picture):
-    copy = served(picture)
+    copy = app.upload(picture)
     for payload, is_allowed in (
         ({"path": str(picture)}, False),
         ({"path": str(picture), "meta": {"_type": "gradio.FileData"}}, False),
@@ -195,6 +197,17 @@ def test_many_requests_at_once_agree_and_load_the_model_once(app, picture):
         answers = list(pool.map(lambda _: inspect(app, picture)[0], range(8)))
     assert len({answer["score"] for answer in answers}) == 1
     assert app.log.read_text().count("Loaded tiny on ") == 1
+
+
+def test_another_app_that_ends_takes_along_its_own_files_and_no_other(app, start_app, picture):
+    kept = app.upload(picture)
+    overlay = app.client.submit(handle_file(picture), "tiny", None, api_name="/inspect").result()[1]
+    with start_app() as other:
+        gone = other.upload(picture)
+        assert other.client.predict(handle_file(picture), "tiny", None, api_name="/inspect")[0]
+        assert Path(gone).exists()
+    assert not Path(gone).exists() and not Path(gone).parents[2].exists()
+    assert Path(kept).exists() and Path(overlay).exists()
 
 
 # The registry.
@@ -740,6 +753,21 @@ def test_an_unforeseen_error_is_a_sentence_too_and_goes_into_the_log(model, pict
         inspect_upload(model, upload(picture))
     assert failure.value.message.startswith("Something went wrong")
     assert "KeyError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"path": "gone.png"}, "bring the picture again"),
+        ({"path": None, "url": None}, "please try again"),
+    ],
+)
+def test_what_gradio_itself_fails_at_is_a_sentence_too(caplog, value, sentence):
+    with Screens() as screens:
+        gr.Button().click(lambda pixels: None, gr.Image(), None)
+    with pytest.raises(gr.Error, match=sentence):
+        asyncio.run(screens.process_api(screens.fns[0], [value]))
+    assert "Traceback" in caplog.text
 
 
 def test_captions_are_words():

@@ -22,7 +22,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from diffusionad import DiffusionADPipeline, calibrate
-from diffusionad.ui import uploads
+from diffusionad.ui import temporary, uploads
 from diffusionad.ui.calibrate import CONFIG, CalibrateTab, config_with
 from diffusionad.ui.draw import DrawTab
 from diffusionad.ui.files import served
@@ -35,6 +35,7 @@ from diffusionad.ui.run import Batch, ManyFiles, forget
 from diffusionad.ui.table import table
 from diffusionad.ui.tools import offers_tools
 from diffusionad.ui.uploads import Dropped, gather
+from diffusionad.ui.where import WhereToLook
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult
@@ -307,7 +308,7 @@ def test_the_batch_endpoint_honours_the_threshold_and_says_what_it_has_to_be(app
 
 
 def test_the_batch_endpoint_refuses_files_that_were_not_uploaded(app, pictures):
-    copy = served(pictures[0])
+    copy = app.upload(pictures[0])
     detour = f"{Path(copy).parent}/{os.path.relpath(pictures[0], Path(copy).parent)}"
     for path, is_allowed in ((str(pictures[0]), False), (detour, False), (copy, True)):
         file = {"path": path, "meta": {"_type": "gradio.FileData"}}
@@ -458,6 +459,30 @@ def test_what_is_painted_is_inspected_and_only_if_it_was_uploaded(page, pictures
 
 
 def test_temporary_files_lie_in_a_folder_that_goes_away_with_the_process():
-    root = uploads.new_folder().parent
-    assert root == Path(uploads._root().name)
-    assert os.path.isdir(root) and uploads._root()._finalizer.alive
+    root = temporary.new_folder().parent
+    assert root == Path(temporary._root().name)
+    assert os.path.isdir(root) and temporary._root()._finalizer.alive
+
+
+def test_a_painted_region_is_what_a_layer_covers_and_only_if_it_was_uploaded(pictures, tmp_path):
+    with gr.Blocks():
+        where = WhereToLook()
+    layer = np.zeros((64, 64, 4), np.uint8)
+    layer[10:20, 5:15, 3] = 128
+    Image.fromarray(layer).save(tmp_path / "layer.png")
+    roi, note = where.take({"layers": [upload(tmp_path / "layer.png")]})
+    assert np.array_equal(roi, layer[..., 3] > 0) and "2 % of the picture" in note
+    assert where.take({"layers": []})[0] is None
+    with pytest.raises(gr.Error, match="has to be uploaded"):
+        where.take({"layers": [{"path": str(pictures[0])}]})
+
+
+def test_the_canvas_of_one_visitor_is_not_written_again_for_the_next(pictures):
+    with gr.Blocks():
+        where = WhereToLook()
+    first, _, _ = where.lay_out(upload(pictures[0]))
+    written = os.stat(where.canvas.postprocess(first).background.path)
+    second = where.canvas.postprocess(where.lay_out(upload(pictures[0]))[0])
+    again = os.stat(second.background.path)
+    assert (again.st_ino, again.st_size) == (written.st_ino, written.st_size)
+    assert second.background.path == second.composite.path == first["background"]

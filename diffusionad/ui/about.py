@@ -69,9 +69,8 @@ print(verdict["verdict"], verdict["score"], verdict["regions"])
 
 pictures = [handle_file("a.png"), handle_file("b.png")]  # or a ZIP
 results, csv, overlays = client.predict(pictures, api_name="/batch")
-print(client.predict(api_name="/models"))
-"""
-TOOLS_NOTE = f"\n# The same as tools for language models (MCP): {ADDRESS}gradio_api/mcp/\n"
+print(client.predict(api_name="/models"))"""
+TOOLS_NOTE = f"\n\n# The same as tools for language models (MCP): {ADDRESS}gradio_api/mcp/"
 
 
 def build_about(page: Page) -> None:

@@ -11,7 +11,8 @@ from diffusionad.ui.files import Upload, inspect_upload, png_bytes, served, writ
 from diffusionad.ui.many import export, inspect_many
 from diffusionad.ui.models import SLOTS, ModelRegistry
 from diffusionad.ui.run import MANY
-from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather, new_folder
+from diffusionad.ui.temporary import new_folder
+from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather
 
 MODEL = "Model: one of /models, a folder or a Hub id; None is the first of /models"
 THRESHOLD = "Threshold in 0..1; None is the model's own"

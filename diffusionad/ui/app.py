@@ -1,5 +1,7 @@
 """The app: a sentence on what this is, the choice of the model, and the tabs."""
 
+from typing import Any
+
 import gradio as gr
 
 from diffusionad.ui.about import build_about
@@ -7,10 +9,12 @@ from diffusionad.ui.api import add_endpoints
 from diffusionad.ui.batch import build_batch
 from diffusionad.ui.calibrate import build_calibrate
 from diffusionad.ui.draw import build_draw
+from diffusionad.ui.errors import nothing_else_raised
 from diffusionad.ui.inspect import build_inspect
 from diffusionad.ui.models import ModelRegistry
 from diffusionad.ui.page import Page, Visit
 from diffusionad.ui.picker import Picker
+from diffusionad.ui.temporary import keep_gradios_files_apart
 
 INTRO = """
 <h1>DiffusionAD</h1>
@@ -29,6 +33,14 @@ TABS = {
 FILE_SECONDS = 6 * 3600  # uploads and results older than this are deleted
 
 
+class Screens(gr.Blocks):
+    """Gradio's page, where what Gradio itself fails at is a sentence, too, in place of a bare "Error"."""
+
+    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        with nothing_else_raised():
+            return await super().process_api(*args, **kwargs)
+
+
 def build_app(models: list[str] | None = None) -> gr.Blocks:
     """The screens, ready for `queue().launch()`.
 
@@ -36,8 +48,9 @@ def build_app(models: list[str] | None = None) -> gr.Blocks:
         models: folders, Hub ids and organisations to offer beside the embedded models; None reads
             `DIFFUSIONAD_MODELS`.
     """
+    keep_gradios_files_apart()
     registry = ModelRegistry(models)
-    with gr.Blocks(title="DiffusionAD", analytics_enabled=False, delete_cache=(1800, FILE_SECONDS)) as app:
+    with Screens(title="DiffusionAD", analytics_enabled=False, delete_cache=(1800, FILE_SECONDS)) as app:
         add_endpoints(registry)  # first, so that no event of a tab takes their names
         gr.HTML(INTRO, elem_id="intro")
         picker = Picker(registry)

@@ -58,7 +58,7 @@ class CalibrateTab:
                 self.percent = gr.Number(
                     DEFAULT_PERCENT,
                     label="False alarms you accept, in % of good parts",
-                    info="100 % / (n + 1) is the least that n pictures can promise: 99 for 1 %, 19 for 5 %.",
+                    info="100 / (n + 1) % is the least that n pictures can promise: 99 for 1, 19 for 5.",
                     minimum=0,
                     maximum=100,
                     elem_id="calibrate-rate",

@@ -8,7 +8,7 @@ from diffusionad.ui.files import Upload, inspect_upload, served, shown
 from diffusionad.ui.inspected import Inspected
 from diffusionad.ui.models import SLOTS
 from diffusionad.ui.page import Page, Visit
-from diffusionad.ui.result_view import LIGHT, Changes
+from diffusionad.ui.result_view import LIGHT, Changes, place_shown_on
 from diffusionad.ui.words import banner, run_line, waiting
 
 START = "Paint a scratch, a stain or a hole on the part: the verdict follows each stroke."
@@ -70,7 +70,7 @@ class DrawTab:
                         format="png",
                         interactive=False,
                         buttons=[],
-                        min_width=220,
+                        min_width=130,
                         elem_id="draw-found",
                     )
                     self.repaired = gr.Image(
@@ -78,14 +78,14 @@ class DrawTab:
                         format="png",
                         interactive=False,
                         buttons=[],
-                        min_width=220,
+                        min_width=130,
                         elem_id="draw-repaired",
                     )
                 self.run_line = gr.HTML(elem_id="draw-run-line")
         self._connect()
 
     def _connect(self) -> None:
-        heavy = {"concurrency_id": "model", "concurrency_limit": SLOTS, **LIGHT}
+        heavy = {"concurrency_id": "model", "concurrency_limit": SLOTS, **place_shown_on(self.banner)}
         results = [self.banner, self.results, self.drawn, self.repaired, self.run_line]
         visit = self.page.visit
         visit.change(self.show_model, visit, [self.editor, self.parts, *results], **LIGHT)

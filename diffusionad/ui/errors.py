@@ -9,6 +9,10 @@ import torch
 
 logger = logging.getLogger(__name__)
 
+UNFORESEEN = "Something went wrong here, and not on your side; please try again."
+GRADIOS = "This did not work here; please try again, or reload the page."
+GONE = "A file that this needs is no longer kept here; bring the picture again."
+
 
 @contextmanager
 def in_one_sentence(server_name: object = "", shown_name: str = "") -> Iterator[None]:
@@ -25,10 +29,24 @@ def in_one_sentence(server_name: object = "", shown_name: str = "") -> Iterator[
         message = _sentence(error)
         if message is None:
             logger.exception("Unexpected error")
-            message = "Something went wrong here, and not on your side; please try again."
+            message = UNFORESEEN
         elif str(server_name):
             message = message.replace(str(server_name), shown_name)
         logger.info("Refused: %s", message)
+        raise gr.Error(message, duration=20, print_exception=False) from error
+
+
+@contextmanager
+def nothing_else_raised() -> Iterator[None]:
+    """Around all of an event, where an error may come from Gradio and name files of the server's."""
+    try:
+        yield
+    except (gr.Error, StopAsyncIteration):
+        raise
+    except Exception as error:
+        logger.exception("Unexpected error")
+        is_gone = isinstance(error.__cause__ or error, FileNotFoundError)
+        message = GONE if is_gone else GRADIOS
         raise gr.Error(message, duration=20, print_exception=False) from error
 
 

@@ -28,6 +28,11 @@ Changes = dict[gr.blocks.Block, Any]  # what is new on the page; all else stays
 LIGHT = {"show_progress": "hidden", "api_visibility": "private"}
 
 
+def place_shown_on(component: gr.components.Component) -> dict[str, Any]:
+    """Options of an event whose visitor may have to wait: the place in the queue, nothing over the rest."""
+    return {"show_progress": "minimal", "show_progress_on": component, "api_visibility": "private"}
+
+
 class ResultView:
     """Layout and events; `last` holds this visitor's inspection."""
 
@@ -42,16 +47,6 @@ class ResultView:
             self.run_line = gr.HTML(elem_id="run-line")
 
     def _build_pictures(self) -> None:
-        self.threshold = gr.Slider(
-            0,
-            1,
-            0.5,
-            step=10**-THRESHOLD_DIGITS,
-            label="Threshold",
-            info="Verdict, contours and regions follow at once; the model does not run again.",
-            buttons=[],
-            elem_id="threshold",
-        )
         slider = partial(
             gr.ImageSlider,
             type="filepath",
@@ -65,6 +60,16 @@ class ResultView:
             with gr.Column(min_width=SIDE_BY_SIDE) as right:
                 self.repaired = slider(label="Picture | what it should look like", elem_id="repaired")
         self.picture_columns = [left, right]
+        self.threshold = gr.Slider(
+            0,
+            1,
+            0.5,
+            step=10**-THRESHOLD_DIGITS,
+            label="Threshold",
+            info="Verdict, contours and regions follow at once; the model does not run again.",
+            buttons=[],
+            elem_id="threshold",
+        )
         with gr.Row(elem_id="display"):
             self.view = gr.Radio(VIEWS, value=VIEWS[0], label="Show", elem_id="view", scale=3, min_width=280)
             self.opacity = gr.Slider(

@@ -14,9 +14,10 @@ from diffusionad.ui.many import Row, inspect_many
 from diffusionad.ui.models import Model
 from diffusionad.ui.page import STATE_SECONDS, Page, Visit
 from diffusionad.ui.reports import progress
-from diffusionad.ui.result_view import LIGHT, Changes
+from diffusionad.ui.result_view import LIGHT, Changes, place_shown_on
 from diffusionad.ui.table import SORT_AND_OPEN
-from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather, new_folder
+from diffusionad.ui.temporary import new_folder
+from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather
 from diffusionad.ui.words import waiting
 
 # Long runs have slots of their own, so that single pictures never wait for one to end.
@@ -124,7 +125,7 @@ class ManyFiles:
             [self.files, self.page.visit, self.batch],
             [self.batch, self.status, results, self.stop],
             preprocess=False,
-            **LIGHT,
+            **place_shown_on(self.status),
             **MANY,
         )
         ran.success(finish_batch, [self.batch, *inputs], shown, **LIGHT)

@@ -57,10 +57,21 @@ CSS = (
 .html-container { padding: 0 !important; }
 @media (max-width: 640px) {
   .gradio-container .app { padding-inline: 14px !important; }
-  /* The verdict comes before what can be set. */
+  /* The verdict comes before what can be set, and into the first screen: examples lie in a row to swipe. */
   #inspect { flex-direction: column; }
   #inspect > .column { display: contents; }
   #advanced, #where { order: 1; }
+  #picture { height: 210px !important; }
+  #inspect #examples .grid-container {
+    grid-template-columns: none !important; grid-auto-flow: column; grid-auto-columns: 72px; overflow-x: auto;
+  }
+  /* What the model is worth comes after what it says; its name stays on top. */
+  #picker, #picker > .column { display: contents; }
+  #own-model, #model-card { order: 1; }
+  table.regions th, table.regions td { padding: .3rem .2rem !important; font-size: .8rem !important; }
+  table.regions td { white-space: normal !important; }
+  table.regions button { min-width: 2.4rem; padding: .2rem .35rem; }
+  #canvas { height: 360px !important; min-height: 0 !important; }
 }
 
 #intro h1 { font-size: 1.7rem; font-weight: 700; letter-spacing: -0.02em; margin: 0 0 .2rem; }
@@ -75,7 +86,7 @@ CSS = (
 }
 .verdict .word, .verdict .word span, .verdict .why p { color: var(--on-verdict) !important; }
 .verdict .sign { margin-right: .35em; }
-.verdict .why p { margin: .25rem 0 0; font-size: 1rem; line-height: 1.4; }
+.verdict .why p { margin: .25rem 0 0; font-size: 1rem; line-height: 1.4; text-wrap: pretty; }
 .verdict .why p:first-child { font-weight: 600; font-variant-numeric: tabular-nums; }
 .verdict.waiting { border: 2px dashed var(--border-color-primary); padding: 1.6rem 1.3rem; }
 .verdict.waiting .word {
@@ -99,6 +110,9 @@ CSS = (
 #picker { align-items: flex-start; }
 
 /* Small pictures fill their frame, and both frames are alike. */
+#draw-found .image-frame, #draw-repaired .image-frame, #draw-found img, #draw-repaired img {
+  width: 100%; height: 100%; object-fit: contain;
+}
 #found img, #repaired img { width: 100%; max-height: 500px; object-fit: contain; }
 #enlarged .image-frame, #enlarged img { width: 100%; max-height: 400px; object-fit: contain; }
 #picture .image-frame, #picture .image-frame img { width: 100%; height: 100%; object-fit: contain; }

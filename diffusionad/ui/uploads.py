@@ -1,10 +1,8 @@
 """Many files at once: whatever a visitor drops, ZIP archives opened, as pictures under one folder."""
 
 import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path, PurePosixPath
 
 from diffusionad.image_io import IMAGE_SUFFIXES
@@ -35,17 +33,6 @@ class Dropped:
     path: Path | None = None
     relative_path: Path | None = None
     error: str | None = None
-
-
-@cache
-def _root() -> tempfile.TemporaryDirectory:
-    """Goes away with the process, and all visitors' folders with it."""
-    return tempfile.TemporaryDirectory(prefix="diffusionad-")
-
-
-def new_folder() -> Path:
-    """A folder for one visitor's files; whoever asks for it removes it when the visitor has left."""
-    return Path(tempfile.mkdtemp(dir=_root().name))
 
 
 def gather(uploads: list[Upload] | None, folder: Path) -> list[Dropped]:

@@ -4,9 +4,10 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from diffusionad.image_io import resize
-from diffusionad.ui.files import Upload, read_upload
+from diffusionad.ui.files import Upload, png_bytes, read_upload, uploaded, written
 from diffusionad.ui.result_view import LIGHT
 
 CANVAS_SIDE = 512  # pixels, at most; a region needs no more
@@ -23,8 +24,6 @@ class WhereToLook:
         with gr.Accordion("Where to look", open=False, elem_id="where") as self.accordion:
             self.note = gr.HTML(_note(None), elem_id="where-note")
             self.canvas = gr.ImageEditor(
-                type="numpy",
-                image_mode="RGBA",
                 sources=[],
                 transforms=[],
                 layers=False,
@@ -42,7 +41,14 @@ class WhereToLook:
         laid_out = {"outputs": [self.canvas, self.roi, self.note], "preprocess": False, **LIGHT}
         self.accordion.expand(self.lay_out, [picture, self.roi], **laid_out)
         self.reset.click(self.lay_out, picture, **laid_out)
-        self.canvas.input(self.take, self.canvas, [self.roi, self.note], trigger_mode="always_last", **LIGHT)
+        self.canvas.input(
+            self.take,
+            self.canvas,
+            [self.roi, self.note],
+            preprocess=False,
+            trigger_mode="always_last",
+            **LIGHT,
+        )
 
     def lay_out(self, picture: Upload | None, roi: np.ndarray | None = None) -> tuple:
         """The present picture, with nothing painted on it; what was painted before stays."""
@@ -54,15 +60,23 @@ class WhereToLook:
         scale = min(1, CANVAS_SIDE / max(pixels.shape[:2]))
         size = [max(1, round(scale * side)) for side in pixels.shape[:2]]
         background = (resize(pixels, size) * 255).round().clip(0, 255).astype(np.uint8)
-        return {"background": background, "layers": [], "composite": background}, None, _note(None)
+        # Gradio would write it in place, under the eyes of the next visitor with this picture.
+        path = written(png_bytes(Image.fromarray(background)), "where.png")
+        return {"background": path, "layers": [], "composite": path}, None, _note(None)
 
     def take(self, canvas: dict[str, Any] | None) -> tuple:
         """What was painted."""
         layers = (canvas or {}).get("layers") or []
-        painted = [layer[..., 3] > 0 for layer in layers]
+        painted = [_painted(layer) for layer in layers if layer]
         roi = np.logical_or.reduce(painted) if painted else None
         roi = roi if roi is not None and roi.any() else None
         return roi, _note(roi)
+
+
+def _painted(layer: Upload) -> np.ndarray:
+    """[H,W] bool, where a layer covers what is below it."""
+    with uploaded(layer) as path, Image.open(path) as image:
+        return np.asarray(image.convert("RGBA"))[..., 3] > 0
 
 
 def _note(roi: np.ndarray | None) -> str:

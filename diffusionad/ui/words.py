@@ -26,7 +26,9 @@ def banner(inspected: Inspected) -> str:
     verdict = inspected.verdict
     word, kind, sign = ("ANOMALOUS", "anomalous", "✕") if verdict.is_anomalous else ("GOOD", "good", "✓")
     details = verdict.details[:1].upper() + verdict.details[1:]
-    details = details.replace("<=", "≤").replace(" %", "\N{NO-BREAK SPACE}%")
+    details = details.replace("<=", "≤")
+    for pair in (" %", "n = "):  # never over two lines
+        details = details.replace(pair, pair.replace(" ", "\N{NO-BREAK SPACE}"))
     lines = [details, *_explanations(inspected)]
     text = "".join(f"<p>{escape(line)}</p>" for line in lines)
     score, threshold = 100 * verdict.score, 100 * verdict.threshold

@@ -15,7 +15,8 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
+    "--disable-component-update --disable-sync "
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"  # a camera of Chromium's own
 )
 SECONDS = 1000  # of Playwright's time-outs, which are in milliseconds
 
@@ -46,6 +47,7 @@ def visit(app, browser) -> Iterator[Callable[..., "Page"]]:
             is_mobile=size == PHONE,
             color_scheme="dark" if dark else "light",
             accept_downloads=True,
+            permissions=["camera", "clipboard-read", "clipboard-write"],
         )
         contexts.append(context)
         page = context.new_page()

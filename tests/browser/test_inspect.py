@@ -35,6 +35,8 @@ def bring(page: Page, path: Path) -> None:
 def test_a_first_visit_needs_one_choice_and_no_reading(visit, own_picture, screenshot, serious_violations):
     page = visit()
     see_verdict(page, "ANOMALOUS")  # an example, before any click
+    for answer in ("#verdict", "#found", "#repaired"):  # what, where, what it should have looked like
+        expect(page.locator(answer)).to_be_in_viewport(ratio=0.99)
     screenshot(page, "inspect")
     assert serious_violations(page) == []
     pictures = page.locator("#picture, #found, #repaired, #examples").locator("img")
@@ -55,6 +57,9 @@ def test_on_a_phone_nothing_overflows_and_the_verdict_comes_into_view(
 ):
     page = visit(PHONE, dark=dark)
     see_verdict(page)
+    expect(page.locator("#verdict .word")).to_be_in_viewport(ratio=1)  # without a finger on the page
+    table = page.locator("#regions .scroll").evaluate("box => box.scrollWidth - box.clientWidth")
+    assert table == 0
     page.locator("#examples button").last.tap()
     see_verdict(page, "GOOD")
     expect(page.locator("#verdict")).to_be_in_viewport()
