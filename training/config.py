@@ -86,7 +86,7 @@ class OptimConfig:
     )
     gradient_norm_max: float = 1.0  # 0: gradients are not clipped
     ema_decay: float = 0.999
-    precision: str = "no"  # "no", "bf16" or "fp16"
+    precision: str = "no"  # "no" (fp32), "bf16", "fp16", or "auto": bf16 where the machine computes in it
     gradient_checkpointing: bool = False  # of the UNet: a third more work, a fraction of the memory
     compile: bool = False  # torch.compile: minutes at the start, faster steps on a GPU
     segmentation_loss: str = "paper"  # "paper" (5 focal + smooth L1) or "bce_dice"

@@ -3,8 +3,8 @@
 The paper pastes textures within Perlin islands; real defects are often thin, small, soft, or of the
 picture's own texture (for that see patches.py). Every family takes the picture (float32 [H,W,3] in [0, 1]),
 the region where a defect may lie (bool [H,W], not empty), a contrast (the largest change it aims at, in
-[-1, 1], negative where it darkens) and a generator. It returns the damaged picture and its mask (bool [H,W]), or None where it finds no
-place or would not be seen: then draw again.
+[-1, 1], negative where it darkens) and a generator. It returns the damaged picture and its mask (bool
+[H,W]), or None where it finds no place or would not be seen: then draw again.
 
 Unless a docstring says otherwise, the mask holds exactly the pixels that changed by `VISIBLE` or more in
 some channel, and all others are returned unchanged. Lengths are given for 256 pixels and grow with the

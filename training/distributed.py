@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
-from training.config import TrainConfig
+from training.config import TrainConfig, with_optim
 
 # The others wait while the main process validates, tests and writes.
 PATIENCE = datetime.timedelta(hours=12)
@@ -33,6 +33,21 @@ def start_accelerator(config: TrainConfig) -> Accelerator:
     assert accelerator.num_processes == int(os.environ.get("WORLD_SIZE", 1)), "the processes are strangers"
     check_statistics(config, accelerator.num_processes, accelerator.device.type)
     return accelerator
+
+
+def with_native_precision(config: TrainConfig) -> TrainConfig:
+    """Precision "auto" resolved for this machine: "bf16" where it computes in that, else "no" (fp32).
+
+    A processor that has to emulate bf16 takes many times as long as in fp32.
+    """
+    if config.optim.precision != "auto":
+        return config
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return with_optim(config, precision="bf16" if native else "no")
 
 
 def check_statistics(config: TrainConfig, processes: int, device: str) -> None:

@@ -191,6 +191,10 @@ def check_unused(output: Path) -> None:
         )
 
 
+# Values in `optim` that a run replaces by what they come to on its machine.
+UNRESOLVED = {"max_steps": 0, "unet_steps": 0, "precision": "auto"}
+
+
 def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
     """The config of the run in `output`, if it is the wanted one and there is something to resume.
 
@@ -203,7 +207,7 @@ def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
 
 
 def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
-    """The config of the run in `output`, whose number of steps may be resolved; it must be the wanted one.
+    """The config of the run in `output`, its steps and precision resolved; it must be the wanted one.
 
     Raises:
         ValueError: other settings; the message shows the differences.
@@ -213,7 +217,7 @@ def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
     for section, values in dataclasses.asdict(wanted).items():
         for key, value in values.items():
             old = getattr(getattr(stored, section), key)
-            resolved_there = section == "optim" and key in ("max_steps", "unet_steps") and value == 0
+            resolved_there = section == "optim" and key in UNRESOLVED and UNRESOLVED[key] == value
             if value != old and not resolved_there:
                 differences.append(f"{section}.{key} was {old!r}, now {value!r}")
     if differences:

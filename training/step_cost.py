@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from training.config import TrainConfig, load_config, with_optim
-from training.distributed import start_accelerator
+from training.distributed import start_accelerator, with_native_precision
 from training.networks import build_networks, moving_average
 from training.train import backward
 
@@ -112,7 +112,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     args = parser.parse_args(arguments)
-    config = with_optim(load_config(args.preset, args.set), micro_batch_size=args.micro_batch)
+    config = with_native_precision(load_config(args.preset, args.set))
+    config = with_optim(config, micro_batch_size=args.micro_batch)
     found = measure(config, args.steps, args.micro_batches)
     report = {
         "command": f"python -m training.step_cost --preset {args.preset} --micro-batch {args.micro_batch} "

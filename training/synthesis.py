@@ -55,7 +55,7 @@ class SynthesisConfig:
     # The other families change the picture by up to so many of 255 grey levels, drawn log-uniformly.
     contrast_min_levels: float = 8.0
     contrast_max_levels: float = 128.0
-    # Above 0: on a picture of coarse grain as much as up to so many of its standard deviations, drawn uniformly.
+    # Above 0: where grain is coarse, more; up to so many of its standard deviations, drawn uniformly.
     contrast_max_grains: float = 0.0
     dark_probability: float = 0.5  # of a change that darkens, in the families beyond the paper
     # Takes those pixels out of the paper's mask that the paste changed by less than 2 of 255 levels.

@@ -29,7 +29,13 @@ from training.catalog import Catalog
 from training.categories import check_each, find_pictures, split_each
 from training.command import run_training, say
 from training.config import TrainConfig, to_toml, with_optim
-from training.distributed import any_process, from_main, share_statistics, start_accelerator
+from training.distributed import (
+    any_process,
+    from_main,
+    share_statistics,
+    start_accelerator,
+    with_native_precision,
+)
 from training.divergence import DivergenceWatch, TrainingError
 from training.evaluation import evaluate, headline, write_results
 from training.figures import write_samples
@@ -202,6 +208,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM; the state is saved.
     """
     # 0. Everything that can be wrong is found before the first step.
+    config = with_native_precision(config)
     catalog = find_pictures(config.data)
     for sentence in check_each(catalog):
         say(f"note: {sentence}")
