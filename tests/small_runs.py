@@ -10,6 +10,8 @@ from PIL import Image
 
 SMALL = [
     "data.image_size=32",
+    "data.resize_mode=stretch",
+    "data.shorter_side=0",
     "data.num_workers=0",
     "model.patch_size=2",
     "model.unet_channels=[16, 32]",
@@ -21,6 +23,7 @@ SMALL = [
     "optim.max_steps=8",
     "optim.unet_share=0.0",
     "optim.detach_reconstruction=true",
+    "optim.repair=false",
     "optim.precision=no",
     "log.checkpoint_steps=4",
     "log.validations=2",

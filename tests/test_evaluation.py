@@ -17,7 +17,7 @@ from diffusionad import DiffusionADPipeline
 from diffusionad.fingerprint import pipeline_sha256
 from training import evaluation, tables
 from training.catalog import Record, scan
-from training.evaluation import evaluate, headline, write_results
+from training.evaluation import evaluate, facts_of_run, headline, read_development, write_results
 from training.metrics import IMAGE_METRICS, METRICS, PIXEL_METRICS
 from training.provenance import command, data_sha256
 from training.tally import Tally, TwinErrors
@@ -75,6 +75,43 @@ def test_the_command_writes_all_of_it(written: Path, tiny_model_folder: Path) ->
     with (written / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 10 and rows[0]["file"] == "bright/000.png"
+
+
+def test_development_pictures_are_left_out_and_named_beside(
+    tiny_model_folder, waves, tmp_path, found
+) -> None:
+    listed = tmp_path / "development.txt"
+    listed.write_text("# seen\nbright/000.png\ndark/001.png  # odd\n", encoding="utf-8")
+    words = ["--model", str(tiny_model_folder), "--data", str(waves), "--development", str(listed)]
+    evaluation.main([*words, "--output", str(tmp_path / "figures")])
+    metrics = json.loads((tmp_path / "figures/metrics.json").read_text())
+    assert (metrics["n_test"], metrics["n_development"]) == (8, 2)
+    with (tmp_path / "figures/scores.csv").open(newline="") as file:
+        assert {"bright/000.png", "dark/001.png"}.isdisjoint(row["file"] for row in csv.DictReader(file))
+    whole = metrics["with_development_pictures"]
+    assert whole["n_test"] == 10 and whole["image_auroc"] == found[0]["image_auroc"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [("dark/9.png", "names dark/9.png, which is no test picture"), (None, "every test")],
+)
+def test_a_list_of_development_pictures_that_cannot_be_meant_is_refused(
+    waves, tmp_path, text: str | None, complaint: str
+) -> None:
+    records = scan(waves).test
+    everything = "\n".join(f"{record.defect}/{record.image.name}" for record in records)
+    (tmp_path / "list.txt").write_text(everything if text is None else text, encoding="utf-8")
+    with pytest.raises(ValueError, match=complaint):
+        read_development(tmp_path / "list.txt", records)
+
+
+def test_figures_of_a_run_say_how_it_was_trained(tmp_path) -> None:
+    facts = {"steps": 7, "train_minutes": 1.5, "command": "python -m training.train", "machine": "here"}
+    (tmp_path / "metrics.json").write_text(json.dumps({**facts, "pipeline_sha256": "a"}))
+    found = facts_of_run(tmp_path / "pipeline", "a")
+    assert (found["steps"], found["train_command"]) == (7, "python -m training.train")
+    assert facts_of_run(tmp_path / "pipeline", "b") == {}
 
 
 def test_the_report_opens_offline(written: Path) -> None:

@@ -18,9 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import default_collate
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.guidance import add_noise, alpha_bar_at, predict_x_0
 from training import train as training
 from training.config import load_config
 from training.curves import read_log
+from training.distributed import with_native_precision
 from training.networks import build_networks, moving_average
 from training.run_folder import checkpoints, drop_checkpoints_after
 from training.sampling import SampleStream, SyntheticAnomalies
@@ -295,6 +297,41 @@ def test_detaching_the_reconstruction_changes_gradients_and_not_losses(good_fold
         loss["segmentation"].backward()
         gradients.append(sum(p.grad.abs().sum().item() for p in unet.parameters() if p.grad is not None))
     assert gradients[0] > 0 and gradients[1] == 0
+
+
+def test_repair_asks_for_the_picture_before_its_defect_and_counts_every_sample(good_folder: Path) -> None:
+    config = load_config("tiny", [*SMALL, "optim.repair=true", "synthesis.probability=1.0"])
+    _, scheduler, _ = build_networks(config)
+    samples = SyntheticAnomalies(sorted((good_folder / "train/good").iterdir()), config, seed=0)
+    batch = default_collate([samples[0, i] for i in range(4)])
+    assert (batch["x_0"] - batch["clean"]).abs().amax((1, 2, 3)).min() > 0
+    assert training.denoises(batch, config).all()
+    for noise, scale in zip(
+        training.noise_target(batch, scheduler).chunk(2), ("fine", "coarse"), strict=True
+    ):
+        alpha_bar = alpha_bar_at(scheduler.alphas_cumprod, batch[f"t_{scale}"], noise)
+        x_t = add_noise(batch["x_0"], batch[f"noise_{scale}"], alpha_bar)
+        assert torch.allclose(predict_x_0(x_t, noise, alpha_bar), batch["clean"], atol=1e-5)
+
+
+def test_without_repair_the_target_is_the_noise_of_normal_samples(good_folder: Path) -> None:
+    config = load_config("tiny", SMALL)
+    _, scheduler, _ = build_networks(config)
+    samples = SyntheticAnomalies(sorted((good_folder / "train/good").iterdir()), config, seed=0)
+    batch = default_collate([samples[0, i] for i in range(8)])
+    assert torch.equal(training.denoises(batch, config), batch["label"] == 0)
+    noise = torch.cat([batch["noise_fine"], batch["noise_coarse"]])
+    assert torch.equal(training.noise_target(batch, scheduler), noise)
+
+
+def test_precision_auto_is_what_the_machine_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config("tiny", ["optim.precision=auto"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for capabilities, expected in (({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "no")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert with_native_precision(config).optim.precision == expected
+    chosen = load_config("tiny", ["optim.precision=fp16"])
+    assert with_native_precision(chosen) is chosen
 
 
 def test_the_moving_average_includes_batch_norm_statistics() -> None:

@@ -30,6 +30,9 @@ from training.tables import write_tables
 from training.tally import Tally, TwinErrors
 
 BATCH = 16
+FACTS_OF_RUN = ("steps", "train_minutes", "train_images_per_second", "processes", "train_config")
+# Of the figures over all test pictures, beside those over the ones that no choice was made with.
+KEPT = (*METRICS, "per_defect", "n_good", "n_defective", "n_test", "data_sha256")
 
 
 def evaluate(
@@ -73,6 +76,7 @@ def evaluate(
         **tally.metrics(),
         "reconstruction": twins.compute(),
         "threshold": pipeline.config.threshold,
+        "n_test": len(records),
         "data_sha256": data_sha256(records),
         "seconds": time.perf_counter() - started,
     }
@@ -116,11 +120,45 @@ def headline(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def evaluate_folder(model: str, data: str, output: Path, category: str | None = None) -> dict[str, Any]:
+def read_development(path: Path, records: list[Record]) -> set[Path]:
+    """Test pictures that choices were made with: a line each, such as `crack/007.png`; # is a comment.
+
+    Raises:
+        FileNotFoundError: no such list.
+        ValueError: it names a picture that is not there, or leaves nothing to test on.
+    """
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    known = {f"{record.defect}/{record.image.name}": record.image for record in records}
+    listed = {line for line in lines if line}
+    unknown = sorted(listed - set(known))
+    if unknown:
+        raise ValueError(
+            f"`--development`: `{path}` names {unknown[0]}, which is no test picture of the data."
+        )
+    if len(listed) == len(known):
+        raise ValueError(f"`--development`: `{path}` names every test picture; leave some to measure on.")
+    return {known[name] for name in listed}
+
+
+def facts_of_run(folder: Path, sha256: str) -> dict[str, Any]:
+    """What the run that trained these very weights says of it; nothing where there is no such run."""
+    file = folder.parent / "metrics.json"
+    if not file.is_file():
+        return {}
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if found.get("pipeline_sha256") != sha256:
+        return {}
+    facts = {name: found[name] for name in FACTS_OF_RUN if name in found}
+    return facts | {"train_command": found["command"], "train_machine": found["machine"]}
+
+
+def evaluate_folder(
+    model: str, data: str, output: Path, category: str | None = None, development: Path | None = None
+) -> dict[str, Any]:
     """One category: everything that DIR receives.
 
     Raises:
-        FileNotFoundError: no such data or model.
+        FileNotFoundError: no such data, model or list of development pictures.
         ValueError: no test pictures, masks that do not fit, a model that cannot be loaded.
     """
     catalog = scan(data, category)
@@ -131,12 +169,21 @@ def evaluate_folder(model: str, data: str, output: Path, category: str | None = 
         )
     folder = find_folder(model, None, None, None, None, False)
     pipeline = DiffusionADPipeline.from_pretrained(folder)
-    metrics, rows = evaluate(pipeline, catalog.test, catalog.category)
+    seen = set() if development is None else read_development(development, catalog.test)
+    records = [record for record in catalog.test if record.image not in seen]
+    metrics, rows = evaluate(pipeline, records, catalog.category)
     if pipeline.config.category is None:
         metrics["category"] = catalog.category
+    if seen:
+        partly_seen, _ = evaluate(pipeline, catalog.test, "all, with development pictures")
+        metrics["n_development"] = len(seen)
+        metrics["with_development_pictures"] = {
+            name: partly_seen[name] for name in partly_seen if name in KEPT
+        }
     metrics |= provenance(pipeline, folder)
+    metrics |= facts_of_run(Path(folder), metrics["pipeline_sha256"])
     write_results(output, metrics, rows)
-    write_figures(pipeline, catalog.test, metrics, rows, output / "figures")
+    write_figures(pipeline, records, metrics, rows, output / "figures")
     write_report(output, metrics)
     return metrics
 
@@ -153,11 +200,19 @@ def main(arguments: list[str] | None = None) -> None:
         "--data", required=True, help="a data set as downloaded, one category of it, or hf:org/name"
     )
     parser.add_argument("--category", help="only this one of the data set")
+    parser.add_argument(
+        "--development",
+        type=Path,
+        metavar="LIST",
+        help="test pictures that choices were made with, a line each (crack/007.png): left out of the "
+        "figures, and those over all pictures stand beside them",
+    )
     parser.add_argument("--output", required=True, type=Path, help="folder for the figures")
     args = parser.parse_args(arguments)
     try:
         if "{category}" not in args.model:
-            print(headline(evaluate_folder(args.model, args.data, args.output, args.category)))
+            found = evaluate_folder(args.model, args.data, args.output, args.category, args.development)
+            print(headline(found))
         else:
             for name in [args.category] if args.category else categories(args.data):
                 model = args.model.replace("{category}", name)

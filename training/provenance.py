@@ -32,6 +32,7 @@ def provenance(pipeline: DiffusionADPipeline, folder: Path) -> dict[str, Any]:
         "config": {name: value for name, value in settings.items() if name != "calibration"},
         "versions": versions(),
         "machine": machine(),
+        "threads": torch.get_num_threads(),
     }
 
 
