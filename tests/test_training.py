@@ -24,6 +24,7 @@ from training.config import load_config
 from training.curves import read_log
 from training.distributed import with_native_precision
 from training.networks import build_networks, moving_average
+from training.rehearsal import check_compiled
 from training.run_folder import checkpoints, drop_checkpoints_after
 from training.sampling import SampleStream, SyntheticAnomalies
 
@@ -332,6 +333,16 @@ def test_precision_auto_is_what_the_machine_computes_in(monkeypatch: pytest.Monk
         assert with_native_precision(config).optim.precision == expected
     chosen = load_config("tiny", ["optim.precision=fp16"])
     assert with_native_precision(chosen) is chosen
+
+
+def test_compiled_networks_with_other_gradients_are_refused() -> None:
+    plain, compiled = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+    for network in (plain, compiled):
+        network.weight.grad = torch.ones(3, 3)
+    check_compiled([plain], [compiled])
+    compiled.weight.grad[0] = 0.0  # as of a layer that got no gradient
+    with pytest.raises(ValueError, match="differ by 58%.*`optim.compile` false"):
+        check_compiled([plain], [compiled])
 
 
 def test_the_moving_average_includes_batch_norm_statistics() -> None:
