@@ -341,7 +341,7 @@ def test_compiled_networks_with_other_gradients_are_refused() -> None:
         network.weight.grad = torch.ones(3, 3)
     check_compiled([plain], [compiled])
     compiled.weight.grad[0] = 0.0  # as of a layer that got no gradient
-    with pytest.raises(ValueError, match="differ by 58%.*`optim.compile` false"):
+    with pytest.raises(ValueError, match=r"differ by 58%.*`optim.compile` false"):
         check_compiled([plain], [compiled])
 
 

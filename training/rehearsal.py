@@ -56,9 +56,7 @@ def rehearse(
         for network in compiled:
             network.compile()
         with accelerator.autocast():
-            losses = training_step(
-                batch, compiled[0], scheduler=scheduler, segmenter=compiled[1], config=config
-            )
+            losses = training_step(batch, compiled[0], compiled[1], scheduler, config)
         sum(losses.values()).backward()
         check_compiled([unet, segmenter], compiled)
     if accelerator.is_main_process:
