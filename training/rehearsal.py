@@ -38,7 +38,7 @@ def rehearse(
             what to change.
     """
     unet, scheduler, segmenter = (copy.deepcopy(network) for network in networks)
-    compiled = [copy.deepcopy(network) for network in (unet, segmenter)]
+    compiled = [copy.deepcopy(network) for network in (unet, segmenter) if config.optim.compile]
     batch = default_collate([samples[0, i % len(samples)] for i in range(micro_batch)])
     batch = {name: value.to(accelerator.device) for name, value in batch.items()}
     try:
