@@ -223,7 +223,7 @@ def test_twins_and_peers_are_measured_at_the_size_of_each_picture(
 
 def test_the_contact_sheet_shows_crops_as_trained_on(numbered: Path, tmp_path: Path) -> None:
     preset = tmp_path / "mine.toml"
-    preset.write_text('extends = "tiny"\n[data]\nimage_size = 32\nresize_mode = "tile"\n')
+    preset.write_text('extends = "tiny"\n[data]\nimage_size = 32\nresize_mode = "tile"\nshorter_side = 0\n')
     words = ["--data", str(numbered.parent), "--preset", str(preset), "--count", "2", "--columns", "1"]
     synthesis_sheet.main([*words, "--output", str(tmp_path / "sheet.png")])
     with Image.open(tmp_path / "sheet.png") as sheet:

@@ -103,7 +103,9 @@ def _config(options: argparse.Namespace) -> SynthesisConfig:
 def _data_config(options: argparse.Namespace) -> DataConfig:
     """How the preset scales pictures, and whether it takes crops of them."""
     config = load_config(options.preset).data if options.preset else DataConfig()
-    return dataclasses.replace(config, image_size=options.size or config.image_size)
+    size = options.size or config.image_size
+    shorter_side = max(size, config.shorter_side) if config.shorter_side else 0
+    return dataclasses.replace(config, image_size=size, shorter_side=shorter_side)
 
 
 def _cropped(
