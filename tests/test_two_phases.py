@@ -19,6 +19,7 @@ TWO_PHASES = [
     *SMALL,
     "optim.unet_share=0.5",
     "optim.bank_size=6",
+    "optim.bank_steps=2",
     "optim.segmenter_crop=16",
     "log.checkpoint_steps=2",
     "log.keep_checkpoints=9",
