@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from training.tally import Tally, TwinErrors
 BATCH = 16
 FACTS_OF_RUN = ("steps", "train_minutes", "train_images_per_second", "processes", "train_config")
 # Of the figures over all test pictures, beside those over the ones that no choice was made with.
-KEPT = (*METRICS, "per_defect", "n_good", "n_defective", "n_test", "data_sha256")
+KEPT = (*METRICS, "per_defect", "n_good", "n_defective")
 
 
 def evaluate(
@@ -40,6 +41,7 @@ def evaluate(
     records: list[Record],
     description: str = "test",
     replicates: int = REPLICATES,
+    development: Collection[Path] = (),
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Score every picture and measure.
 
@@ -48,12 +50,15 @@ def evaluate(
         records: pictures with labels; masks and clean twins where there are any.
         description: of the progress bar.
         replicates: of the bootstrap behind the intervals; 0 does without them.
+        development: files that choices were made with; they are left out, and the metrics with them stand
+            beside the others as "with_development_pictures".
 
     Returns:
         The figures (JSON types; what is undefined is named under "absent" with the reason) and a row a
         picture for scores.csv.
     """
-    tally, twins = Tally(replicates), TwinErrors()
+    tally, with_development, twins = Tally(replicates), Tally(replicates), TwinErrors()
+    rest = [record for record in records if record.image not in development]
     pipeline.set_progress_bar_config(disable=True)
     # Pictures in tiles may be large, and each fills the networks' calls by itself.
     step = BATCH if pipeline.config.resize_mode == "stretch" else 1
@@ -66,9 +71,12 @@ def evaluate(
             cpu += time.process_time() - cpu_tick
             p_values = [None] * len(batch) if result.p_value is None else result.p_value.tolist()
             for i, record in enumerate(batch):
-                verdict = result.is_anomalous[i]
-                tally.add(record, result.score[i], result.anomaly_map[i], verdict, p_values[i])
-                twins.add(record, result.reconstruction[i])
+                found = result.score[i], result.anomaly_map[i], result.is_anomalous[i], p_values[i]
+                if development:
+                    with_development.add(record, *found)
+                if record.image not in development:
+                    tally.add(record, *found)
+                    twins.add(record, result.reconstruction[i])
             bar.update(len(batch))
     calibration = pipeline.config.calibration
     metrics = {
@@ -76,10 +84,13 @@ def evaluate(
         **tally.metrics(),
         "reconstruction": twins.compute(),
         "threshold": pipeline.config.threshold,
-        "n_test": len(records),
-        "data_sha256": data_sha256(records),
+        "n_test": len(rest),
+        "data_sha256": data_sha256(rest),
         "seconds": time.perf_counter() - started,
     }
+    if development:
+        kept = {k: v for k, v in with_development.metrics().items() if k in KEPT}
+        metrics |= {"n_development": len(records) - len(rest), "with_development_pictures": kept}
     if calibration is not None:
         metrics["calibration"] = {"n": calibration["n"], "rate": calibration["rate"]}
     if records:
@@ -170,20 +181,14 @@ def evaluate_folder(
     folder = find_folder(model, None, None, None, None, False)
     pipeline = DiffusionADPipeline.from_pretrained(folder)
     seen = set() if development is None else read_development(development, catalog.test)
-    records = [record for record in catalog.test if record.image not in seen]
-    metrics, rows = evaluate(pipeline, records, catalog.category)
+    metrics, rows = evaluate(pipeline, catalog.test, catalog.category, development=seen)
     if pipeline.config.category is None:
         metrics["category"] = catalog.category
-    if seen:
-        partly_seen, _ = evaluate(pipeline, catalog.test, "all, with development pictures")
-        metrics["n_development"] = len(seen)
-        metrics["with_development_pictures"] = {
-            name: partly_seen[name] for name in partly_seen if name in KEPT
-        }
     metrics |= provenance(pipeline, folder)
     metrics |= facts_of_run(Path(folder), metrics["pipeline_sha256"])
     write_results(output, metrics, rows)
-    write_figures(pipeline, records, metrics, rows, output / "figures")
+    unseen = [record for record in catalog.test if record.image not in seen]
+    write_figures(pipeline, unseen, metrics, rows, output / "figures")
     write_report(output, metrics)
     return metrics
 

@@ -63,6 +63,7 @@ def build_pipeline(
         t_fine=config.diffusion.t_fine,
         t_coarse=config.diffusion.t_coarse,
         guidance_weight=config.diffusion.guidance_weight,
+        num_noise_samples=config.diffusion.num_noise_samples,
         top_fraction=config.diffusion.top_fraction,
         category=config.data.category or category,
     )

@@ -90,8 +90,11 @@ class Validation:
 
 
 def _on_squares(pipeline: DiffusionADPipeline) -> DiffusionADPipeline:
-    """The same networks for pictures that are S x S already, and need no scaling to be cut into tiles."""
-    settings = {**pipeline.settings(), "resize_mode": "stretch", "shorter_side": None}
+    """The same networks for pictures that are S x S already, and need no scaling to be cut into tiles.
+
+    One noise draw is enough to choose by; more would take their time from a short training.
+    """
+    settings = {**pipeline.settings(), "resize_mode": "stretch", "shorter_side": None, "num_noise_samples": 1}
     squares = DiffusionADPipeline(**pipeline.components, **settings)
     squares.set_progress_bar_config(disable=True)
     return squares
