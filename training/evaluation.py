@@ -25,13 +25,13 @@ from training.catalog import Record, categories, scan
 from training.figures import write_figures
 from training.intervals import REPLICATES
 from training.metrics import METRICS
-from training.provenance import data_sha256, provenance
+from training.provenance import data_sha256, provenance, short_path
 from training.report import write_report
 from training.tables import write_tables
 from training.tally import Tally, TwinErrors
 
 BATCH = 16
-FACTS_OF_RUN = ("steps", "train_minutes", "train_images_per_second", "processes", "train_config")
+FACTS_OF_RUN = ("steps", "train_minutes", "processes", "train_config")
 # Of the figures over all test pictures, beside those over the ones that no choice was made with.
 KEPT = (*METRICS, "per_defect", "n_good", "n_defective")
 
@@ -160,6 +160,8 @@ def facts_of_run(folder: Path, sha256: str) -> dict[str, Any]:
     if found.get("pipeline_sha256") != sha256:
         return {}
     facts = {name: found[name] for name in FACTS_OF_RUN if name in found}
+    if "train_config" in facts:
+        facts["train_config"]["data"]["path"] = short_path(facts["train_config"]["data"]["path"])
     return facts | {"train_command": found["command"], "train_machine": found["machine"]}
 
 

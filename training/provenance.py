@@ -52,13 +52,14 @@ def data_sha256(records: list[Record]) -> str:
 
 
 def command() -> str:
-    """The command that is running; of absolute paths, which say nothing elsewhere, the last two names."""
+    """The command that is running, with short paths."""
     path = Path(sys.argv[0])
-    arguments = [
-        "DIR/" + "/".join(Path(argument).parts[-2:]) if os.path.isabs(argument) else argument
-        for argument in sys.argv[1:]
-    ]
-    return " ".join(["python", "-m", f"{path.parent.name}.{path.stem}", *arguments])
+    return " ".join(["python", "-m", f"{path.parent.name}.{path.stem}", *map(short_path, sys.argv[1:])])
+
+
+def short_path(argument: str) -> str:
+    """Of an absolute path, which says nothing elsewhere, the last two names; anything else as it is."""
+    return "DIR/" + "/".join(Path(argument).parts[-2:]) if os.path.isabs(argument) else argument
 
 
 def machine() -> str:
