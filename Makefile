@@ -20,7 +20,7 @@ test-slow: $(VENV)/installed-dev
 	$(VENV)/bin/pytest -m slow
 
 bench: $(VENV)/installed-dev
-	$(VENV)/bin/python -m training.benchmark --output benchmarks/latency.json
+	$(VENV)/bin/python -m training.benchmark --preset diffusionad/assets/fabric/config.toml --output benchmarks/latency.json
 
 clean:
 	rm -rf $(VENV) build
