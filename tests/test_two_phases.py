@@ -74,6 +74,7 @@ TWO_PROCESSES = [*TWO_PHASES, "model.segmenter_norm=group"]
 # The training command in each process, which also keeps the averages that this process holds in the end.
 KEEPING_AVERAGES = """
 import os, sys
+sys.path.insert(0, os.getcwd())  # a script's own folder is searched, not the clone
 import torch
 from training import train
 kept, make = [], train.moving_average
