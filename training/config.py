@@ -63,9 +63,7 @@ class DiffusionConfig:
     t_fine: int = 200
     t_coarse: int = 400
     guidance_weight: float = 1.0
-    num_noise_samples: int = (
-        1  # of the finished pipeline: noise draws that are averaged, each at the same cost
-    )
+    num_noise_samples: int = 1  # of the finished pipeline: draws that are averaged, each at the same cost
     top_fraction: float = 50 / 256**2
 
 

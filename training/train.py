@@ -62,7 +62,7 @@ from training.validation import Validation
 
 # Of a batch, as norm_guided_one_step takes them.
 DENOISED = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
-CALIBRATION_BATCH = 8  # pictures a call
+CALIBRATION_BATCH = 8  # pictures a call: large ones would not fit into memory all at once
 TIMED_STEPS = 20
 UNTIMED_STEPS = 5  # the first steps are slower: kernels are chosen, the texture bank is made
 
@@ -231,7 +231,9 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     for net in (unet, segmenter):
         net.to(accelerator.device, memory_format=torch.channels_last)
     dataset = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed)
-    normal_samples = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed, probability=0.0)
+    unet_samples = dataset  # what the UNet learns from
+    if two_phases and not config.optim.repair:
+        unet_samples = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed, probability=0.0)
     validation = Validation(sets["validation"], config)
     if resume:
         check_same_pictures(output, sets)
@@ -323,8 +325,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                 unet_learns, segmenter_learns = not two_phases or step < unet_steps, step >= unet_steps
                 if unet_learns:
                     if stream is None:
-                        samples = dataset if config.optim.repair or not two_phases else normal_samples
-                        stream = batches_of(samples, config.optim.batch_size, portion.micro_batch, step)
+                        stream = batches_of(unet_samples, config.optim.batch_size, portion.micro_batch, step)
                     batches = [next(stream) for _ in range(portion.count)]
                 else:
                     if bank is None:
@@ -444,9 +445,7 @@ def finish(
     pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline").to(device)
     pipeline.set_progress_bar_config(disable=True)
     scores, peaks = [], []
-    for i in range(
-        0, len(calibration), CALIBRATION_BATCH
-    ):  # large pictures would not fit into memory at once
+    for i in range(0, len(calibration), CALIBRATION_BATCH):
         normal = pipeline(calibration[i : i + CALIBRATION_BATCH])
         scores += normal.score.tolist()
         peaks += [anomaly_map.max() for anomaly_map in normal.anomaly_map]
