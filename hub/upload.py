@@ -9,6 +9,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
 from diffusionad.hub_errors import first_line
 
+# Where one of several uploads loses its connection, the Hub's client closes all, and may so break another
+# upload. It makes new ones at the next try, which sends only what has not arrived.
+CLOSED_CLIENT_TRIES = 3
+
 # What an earlier push may have left that this one does not write again; all else in a repository stays.
 OURS = (
     *("unet/", "segmenter/", "scheduler/", "examples/", "figures/", "panel.png", "config.toml"),
@@ -64,15 +68,20 @@ def commit(folder: Path, repo_id: str, repo_type: str, title: str, api: HfApi) -
     with push_errors(repo_id):
         before = api.repo_info(repo_id, repo_type=repo_type)
         old = [file.rfilename for file in before.siblings if file.rfilename.startswith(OURS)]
-        after = api.create_commit(
-            repo_id,
-            repo_type=repo_type,
-            operations=[
-                *(CommitOperationDelete(name) for name in old if name not in files),
-                *(CommitOperationAdd(name, path) for name, path in sorted(files.items())),
-            ],
-            commit_message=title,
-        )
+        for tries_left in reversed(range(CLOSED_CLIENT_TRIES)):
+            deletions = (CommitOperationDelete(name) for name in old if name not in files)
+            additions = (CommitOperationAdd(name, path) for name, path in sorted(files.items()))
+            try:
+                after = api.create_commit(
+                    repo_id,
+                    repo_type=repo_type,
+                    operations=[*deletions, *additions],
+                    commit_message=title,
+                )
+                break
+            except RuntimeError as error:
+                if not tries_left or "client has been closed" not in str(error.__cause__ or error):
+                    raise
     return after.oid != before.sha
 
 

@@ -108,6 +108,22 @@ def test_a_push_goes_on_when_the_hub_dies_and_comes_back(hub, push, run):
     assert pushed(hub).keys() == FILES
 
 
+def test_a_push_goes_on_when_one_upload_closes_the_connection_of_another(hub, push, run, monkeypatch):
+    create_commit, calls = HfApi.create_commit, []
+
+    def closed_twice(self, *args, **kwargs):
+        calls.append(kwargs)
+        if len(calls) < 3:
+            closed = RuntimeError("Cannot send a request, as the client has been closed.")
+            raise RuntimeError("Error while uploading 'unet/weights' to the Hub.") from closed
+        return create_commit(self, *args, **kwargs)
+
+    monkeypatch.setattr(HfApi, "create_commit", closed_twice)
+    assert push(run) == 0
+    assert len(calls) == 3
+    assert pushed(hub).keys() == FILES
+
+
 def test_a_push_that_broke_off_is_continued_by_the_same_command(hub, push, run, capsys):
     hub.faults.append(Fault("POST .*/commit/main", "drop"))
     assert push(run) == 1
