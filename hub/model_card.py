@@ -221,8 +221,11 @@ def _reconstruction(metrics: dict[str, Any]) -> str:
     if "psnr_normal_db" in found:
         parts.append(f"keeps good pictures at {found['psnr_normal_db']:.1f} dB")
     if "defect_residue" in found:
+        left = {name: row.get("defect_residue") for name, row in metrics.get("per_defect", {}).items()}
+        each = [f"{name.replace('_', ' ')} {percent(v)}" for name, v in sorted(left.items()) if v is not None]
         parts.append(
             f"leaves {percent(found['defect_residue'])} of the difference between a defect and its clean twin"
+            + (f" ({', '.join(each)})" if each else "")
         )
     return f"The reconstruction {' and '.join(parts)}." if parts else ""
 

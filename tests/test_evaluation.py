@@ -222,6 +222,7 @@ def test_a_perfect_repair_has_no_residue_and_no_repair_has_all_of_it(waves) -> N
         with Image.open(path) as picture:
             twins.add(record, np.asarray(picture.resize((64, 64), Image.Resampling.BOX), np.float32) / 255)
         assert twins.compute()["defect_residue"] == pytest.approx(expected, abs=0.1)
+        assert twins.residues() == {record.defect: twins.compute()["defect_residue"]}
 
 
 def test_tables_hold_every_category_and_the_means(tmp_path) -> None:

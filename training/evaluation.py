@@ -88,6 +88,8 @@ def evaluate(
         "data_sha256": data_sha256(rest),
         "seconds": time.perf_counter() - started,
     }
+    for defect, residue in twins.residues().items():
+        metrics["per_defect"][defect]["defect_residue"] = residue
     if development:
         kept = {k: v for k, v in with_development.metrics().items() if k in KEPT}
         metrics |= {"n_development": len(records) - len(rest), "with_development_pictures": kept}

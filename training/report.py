@@ -93,8 +93,12 @@ def _defect_rows(per_defect: dict[str, Any]) -> tuple[list[str], list[list[str]]
         auroc = entry.get("image_auroc")
         value = f"{auroc['value']:.4f}" if auroc else ""
         interval = "{:.4f} to {:.4f}".format(*auroc["interval"]) if auroc else ""
-        rows.append([name, str(entry["n"]), value, interval, f"{entry['detection_rate']:.1%}"])
-    return ["defect", "pictures", "image AUROC", "95 % interval", "found"], rows
+        residue = f"{entry['defect_residue']:.0%}" if "defect_residue" in entry else ""
+        rows.append([name, str(entry["n"]), value, interval, f"{entry['detection_rate']:.1%}", residue])
+    heads = ["defect", "pictures", "image AUROC", "95 % interval", "found", "left by the repair"]
+    if not any(row[-1] for row in rows):
+        return heads[:-1], [row[:-1] for row in rows]
+    return heads, rows
 
 
 def _figures(folder: Path) -> list[str]:

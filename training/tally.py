@@ -124,7 +124,8 @@ class TwinErrors:
     """How far the reconstruction is from the clean twin, at the size that the model sees the picture in."""
 
     def __init__(self) -> None:
-        self.inside_before = self.inside_after = 0.0
+        # By kind of defect: sums of |difference from the twin| inside the mask, before and after the repair.
+        self.inside: dict[str, tuple[float, float]] = {}
         self.squared, self.normal_pixels = 0.0, 0
 
     def add(self, record: Record, reconstruction: np.ndarray) -> None:
@@ -137,17 +138,26 @@ class TwinErrors:
         elif record.clean is not None and record.mask is not None:
             clean = resize(read_image(record.clean), size)
             mask = resize_mask(read_mask(record.mask), size)
-            self.inside_before += float(np.abs(image - clean)[mask].sum(dtype=np.float64))
-            self.inside_after += float(np.abs(reconstruction - clean)[mask].sum(dtype=np.float64))
+            before, after = self.inside.get(record.defect, (0.0, 0.0))
+            before += float(np.abs(image - clean)[mask].sum(dtype=np.float64))
+            after += float(np.abs(reconstruction - clean)[mask].sum(dtype=np.float64))
+            self.inside[record.defect] = before, after
 
     def compute(self) -> dict[str, float]:
         """`psnr_normal_db` over normal pictures; `defect_residue`, 0 a perfect repair, 1 none."""
         found = {}
         if self.squared > 0:
             found["psnr_normal_db"] = float(-10 * np.log10(self.squared / self.normal_pixels))
-        if self.inside_before > 0:
-            found["defect_residue"] = self.inside_after / self.inside_before
+        before, after = (
+            (sum(sums) for sums in zip(*self.inside.values(), strict=True)) if self.inside else (0, 0)
+        )
+        if before > 0:
+            found["defect_residue"] = after / before
         return found
+
+    def residues(self) -> dict[str, float]:
+        """`defect_residue` of each kind of defect that has clean twins."""
+        return {defect: after / before for defect, (before, after) in self.inside.items() if before > 0}
 
 
 def _with_interval(value: float, interval: tuple[float, float] | None) -> dict[str, Any]:

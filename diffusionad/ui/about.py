@@ -177,13 +177,20 @@ def _metric(label: str, entry: dict[str, Any]) -> str:
 
 
 def _per_defect(defects: dict[str, dict[str, Any]]) -> str:
+    has_residue = any("defect_residue" in defect for defect in defects.values())
     rows = "".join(
         f'<tr><th scope="row">{escape(name.replace("_", " "))}</th><td>{defect["n"]}</td>'
-        f"<td>{percent(defect['detection_rate'])}</td></tr>"
+        f"<td>{percent(defect['detection_rate'])}</td>"
+        f"{f'<td>{_residue(defect)}</td>' if has_residue else ''}</tr>"
         for name, defect in defects.items()
         if "detection_rate" in defect and "n" in defect
     )
     if not rows:
         return ""
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Defect", "Pictures", "Found"))
+    titles = ["Defect", "Pictures", "Found", *(["Left after repair"] if has_residue else [])]
+    heads = "".join(f'<th scope="col">{head}</th>' for head in titles)
     return f'<table class="facts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _residue(defect: dict[str, Any]) -> str:
+    return percent(defect["defect_residue"]) if "defect_residue" in defect else ""

@@ -249,7 +249,7 @@ def changes(page: Page, selector: str, act) -> None:
     )
 
 
-# A promise of the milliseconds, taken by the browser's own clock: the driver's keyboard takes as long as a redraw.
+# A promise of milliseconds by the browser's own clock: the driver's keyboard takes as long as a redraw.
 TIME_A_REDRAW = """() => { window.redraw = new Promise((done) => {
     const found = document.querySelector("#found");
     let started;
