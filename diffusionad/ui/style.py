@@ -72,6 +72,7 @@ CSS = (
   table.regions td { white-space: normal !important; }
   table.regions button { min-width: 2.4rem; padding: .2rem .35rem; }
   #canvas { height: 360px !important; min-height: 0 !important; }
+  footer .show-api-divider { display: none; }  /* Gradio hides the link before it */
 }
 
 #intro h1 { font-size: 1.7rem; font-weight: 700; letter-spacing: -0.02em; margin: 0 0 .2rem; }
