@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from training.config import TrainConfig, load_config
+from training.run_folder import UNRESOLVED
 
 # These follow from the minutes and the machine, or say where things lie: they are no change of the recipe.
-NOT_COMPARED = {("data", "path"), ("optim", "max_steps"), ("optim", "unet_steps"), ("optim", "seed")}
+NOT_COMPARED = {("data", "path"), ("optim", "seed"), *(("optim", name) for name in UNRESOLVED)}
 
 
 def changes(config: TrainConfig, baseline: TrainConfig) -> list[str]:
