@@ -13,7 +13,7 @@ from diffusionad.results import Verdict
 
 # 32 evenly spaced colours a map, between which `colorize` interpolates: within 2/255 of matplotlib's tables.
 # inferno, magma, viridis: Nathaniel Smith and Stefan van der Walt, CC0. turbo: Anton Mikhailov, Google,
-# Apache 2.0; the one that is not safe for the colour-blind.
+# Apache 2.0.
 COLORMAPS = {
     "inferno": (
         "000004 040313 0b0725 160b39 220c4c 310a5c 3f0a66 4d0c6b 5a116e 67166e 741b6e 811f6c 8e2469 "
@@ -37,6 +37,7 @@ COLORMAPS = {
     ),
 }
 DEFAULT_COLORMAP = "inferno"
+SAFE_COLORMAPS = ("inferno", "magma", "viridis")  # for the colour-blind
 
 # Colours and opacities are worked out for these values and looked up for the pixels: pictures have millions.
 LEVELS = np.linspace(0, 1, 65536)

@@ -28,8 +28,9 @@ from diffusionad.image_io import read_image
 from diffusionad.scoring import Region
 from diffusionad.ui import build_app
 from diffusionad.ui.app import Screens
-from diffusionad.ui.device import seconds_to_book
+from diffusionad.ui.device import put_on_device, seconds_to_book
 from diffusionad.ui.downloads import DOWNLOADS, file_name
+from diffusionad.ui.errors import in_one_sentence
 from diffusionad.ui.files import caption, inspect_upload, served, shown, viewable, written
 from diffusionad.ui.inspect import InspectTab
 from diffusionad.ui.inspected import VIEWS, inspect_picture
@@ -41,6 +42,7 @@ from diffusionad.ui.words import banner, model_card, region_table
 APP = Path(__file__).parents[1] / "app.py"
 VISIT = Visit("with-examples")
 DISPLAY = (VIEWS[0], 0.5, "inferno")
+CPU_IS_FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
 
 
 def write(path: Path, picture: np.ndarray) -> Path:
@@ -389,7 +391,26 @@ def test_a_lent_gpu_is_booked_for_longer_when_there_is_more_to_do():
     picture = np.zeros((8, 8, 3), np.float32)
     short, long = (seconds_to_book("", [picture], 0, {"num_inference_steps": n}) for n in (1, 50))
     assert 0 < short < long <= 60  # Spaces refuse what is too long
-    assert long < seconds_to_book("", [picture] * 8, 0, {"num_inference_steps": 50})
+    longer, longest, no_longer = (
+        seconds_to_book("", [picture] * n, 0, {"num_inference_steps": 50}) for n in (8, 80, 800)
+    )
+    assert long < longer < longest == no_longer
+
+
+def test_a_lent_gpu_is_booked_by_the_models_own_settings_where_the_visitor_has_none(tiny_model_folder):
+    picture, folder = np.zeros((8, 8, 3), np.float32), "by its own settings"
+    pipeline = DiffusionADPipeline.from_pretrained(tiny_model_folder, num_noise_samples=8)
+    put_on_device(folder, pipeline)
+    asked = {"num_noise_samples": 8}
+    assert seconds_to_book(folder, [picture] * 9, 0, {}) == seconds_to_book("", [picture] * 9, 0, asked)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(CPU_IS_FULL)]
+)
+def test_too_little_memory_is_a_sentence(error):
+    with pytest.raises(gr.Error, match="too little memory for this picture"), in_one_sentence():
+        raise error
 
 
 # What a visitor sees, without a browser.
@@ -419,7 +440,9 @@ def tab(folder: Path, monkeypatch) -> InspectTab:
 
 def own_values(tab: InspectTab) -> list:
     """Threshold and settings as the page holds them after a model was chosen."""
-    return list(tab.settings_of(VISIT).values())
+    *values, roi = tab.own_again(VISIT).values()
+    assert roi is None
+    return values
 
 
 def inspect_here(tab: InspectTab, path: Path, threshold: float, *settings, visit=VISIT, roi=None) -> dict:

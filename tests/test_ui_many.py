@@ -464,25 +464,38 @@ def test_temporary_files_lie_in_a_folder_that_goes_away_with_the_process():
     assert os.path.isdir(root) and temporary._root()._finalizer.alive
 
 
-def test_a_painted_region_is_what_a_layer_covers_and_only_if_it_was_uploaded(pictures, tmp_path):
+@pytest.fixture
+def where(page) -> WhereToLook:
     with gr.Blocks():
-        where = WhereToLook()
+        return WhereToLook(page)
+
+
+def test_a_painted_region_is_what_a_layer_covers_and_only_if_it_was_uploaded(where, pictures, tmp_path):
     layer = np.zeros((64, 64, 4), np.uint8)
     layer[10:20, 5:15, 3] = 128
     Image.fromarray(layer).save(tmp_path / "layer.png")
-    roi, note = where.take({"layers": [upload(tmp_path / "layer.png")]})
+    roi, note = where.take({"layers": [upload(tmp_path / "layer.png")]}, Visit())
     assert np.array_equal(roi, layer[..., 3] > 0) and "2 % of the picture" in note
-    assert where.take({"layers": []})[0] is None
+    assert where.take({"layers": []}, Visit())[0] is None
     with pytest.raises(gr.Error, match="has to be uploaded"):
-        where.take({"layers": [{"path": str(pictures[0])}]})
+        where.take({"layers": [{"path": str(pictures[0])}]}, Visit())
 
 
-def test_the_canvas_of_one_visitor_is_not_written_again_for_the_next(pictures):
-    with gr.Blocks():
-        where = WhereToLook()
-    first, _, _ = where.lay_out(upload(pictures[0]))
+def test_a_painted_region_stays_when_the_picture_is_another_one(where, pictures, tmp_path):
+    roi = np.zeros((64, 64), bool)
+    roi[10:20, 5:15] = True
+    canvas, note = where.follow(True, upload(pictures[1]), roi, Visit())
+    assert "2 % of the picture" in note
+    with Image.open(canvas["layers"][0]) as layer:
+        assert np.array_equal(np.asarray(layer)[..., 3] > 0, roi)
+    assert canvas["background"] != where.lay_out(upload(pictures[0]), None)["background"]
+    assert where.follow(False, upload(pictures[1]), roi, Visit())[0] == gr.skip()  # nobody looks at it
+
+
+def test_the_canvas_of_one_visitor_is_not_written_again_for_the_next(where, pictures):
+    first = where.lay_out(upload(pictures[0]), None)
     written = os.stat(where.canvas.postprocess(first).background.path)
-    second = where.canvas.postprocess(where.lay_out(upload(pictures[0]))[0])
+    second = where.canvas.postprocess(where.lay_out(upload(pictures[0]), None))
     again = os.stat(second.background.path)
     assert (again.st_ino, again.st_size) == (written.st_ino, written.st_size)
     assert second.background.path == second.composite.path == first["background"]

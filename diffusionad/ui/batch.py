@@ -25,6 +25,7 @@ class BatchTab:
     """
 
     def __init__(self, page: Page):
+        self.page = page
         with gr.Row(elem_id="batch"):
             with gr.Column(scale=4, min_width=300):
                 start = "Drop pictures, or a ZIP of them, and press Inspect all."
@@ -41,10 +42,11 @@ class BatchTab:
 
     def finish(self, batch: Batch) -> Changes:
         """Everything about the rows that there are."""
-        csv, archive = export(batch.model, batch.rows, batch.output)
+        model = self.page.model(batch.visit)
+        csv, archive = export(model, batch.rows, batch.output)
         scores = batch.scores()
         return {
-            self.many.status: batch_summary(batch.model, batch.threshold, [row.result for row in batch.rows]),
+            self.many.status: batch_summary(model, batch.threshold, [row.result for row in batch.rows]),
             self.histogram: histogram(scores, {"threshold": batch.threshold}) if scores else "",
             self.many.table: table(batch.rows),
             self.csv: served(csv),

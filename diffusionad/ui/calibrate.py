@@ -102,20 +102,20 @@ class CalibrateTab:
 
     def finish(self, batch: Batch, percent: float | None) -> Changes:
         """The threshold from the rows that there are, and what it does."""
-        proposal = Proposal(batch.visit.model, None, example_scores(batch.model))
+        proposal = Proposal(batch.visit.model, None, example_scores(self.page.model(batch.visit)))
         return self.judge(batch, percent, proposal)
 
     def judge(self, batch: Batch | None, percent: float | None, proposal: Proposal | None) -> Changes:
         """The threshold at a rate; the model does not run."""
         if batch is None or proposal is None or not batch.rows:
             return {self.proposal: proposal}
-        scores = batch.scores()
+        model, scores = self.page.model(batch.visit), batch.scores()
         rate = None if percent is None else percent / 100
         try:
             calibration = calibrate(scores, rate)
         except ValueError:
             calibration = None  # the card says why
-        own = batch.model.pipeline.config.threshold
+        own = model.pipeline.config.threshold
         thresholds = {"model's own": own}
         if calibration:
             thresholds = {"new": calibration.threshold, **thresholds}
@@ -127,7 +127,7 @@ class CalibrateTab:
             self.use: gr.update(visible=calibration is not None),
             self.config: gr.update(
                 visible=calibration is not None,
-                value=written(config_with(batch.model, calibration), CONFIG) if calibration else None,
+                value=written(config_with(model, calibration), CONFIG) if calibration else None,
             ),
             self.results: gr.update(visible=True),
         }

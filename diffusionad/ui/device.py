@@ -20,6 +20,7 @@ except ImportError:
 
 START_SECONDS = 10  # of a lent process: weights to the GPU, first kernels
 CALL_SECONDS = 0.1  # generous, of one UNet call for one picture or tile on a GPU
+MOST_SECONDS = 120  # that a Space lends at once
 
 _loaded: WeakValueDictionary[str, DiffusionADPipeline] = WeakValueDictionary()
 
@@ -34,9 +35,10 @@ def put_on_device(folder: str, pipeline: DiffusionADPipeline) -> DiffusionADPipe
 def seconds_to_book(folder: str, pictures: list[np.ndarray], seed: int, settings: dict[str, Any]) -> int:
     """How long a ZeroGPU Space has to lend its GPU, at most; what is booked and not used costs nothing."""
     pipeline = _loaded.get(folder)
+    own = pipeline.config if pipeline else {"num_inference_steps": 1, "num_noise_samples": 1}
     tiles = sum(pipeline.count_tiles(p.shape[:2]) for p in pictures) if pipeline else len(pictures)
-    calls = settings.get("num_inference_steps", 1) * settings.get("num_noise_samples", 1) * tiles
-    return round(START_SECONDS + CALL_SECONDS * calls)
+    steps, draws = (settings.get(name, own[name]) for name in ("num_inference_steps", "num_noise_samples"))
+    return min(round(START_SECONDS + CALL_SECONDS * steps * draws * tiles), MOST_SECONDS)
 
 
 @GPU(duration=seconds_to_book)

@@ -12,6 +12,7 @@ from diffusionad.ui.result_view import LIGHT, Changes, place_shown_on
 from diffusionad.ui.words import banner, run_line, waiting
 
 START = "Paint a scratch, a stain or a hole on the part: the verdict follows each stroke."
+FAILED = "This drawing was not inspected; undo the last stroke, or choose another part."
 NO_PART = "Choose a good part first: upload or paste one, then paint on it."
 
 # Dirt, oil, rust, paint, light: what parts get in real life.
@@ -91,9 +92,10 @@ class DrawTab:
         visit.change(self.show_model, visit, [self.editor, self.parts, *results], **LIGHT)
         self.parts.select(self.choose_part, visit, [self.editor, *results], **LIGHT)
         # A stroke while the model runs: only the last one counts.
-        self.editor.input(
+        inspected = self.editor.input(
             self.inspect, [self.editor, visit], results, preprocess=False, trigger_mode="always_last", **heavy
         )
+        inspected.failure(lambda: self._blank(FAILED), None, results, **LIGHT)  # no old verdict beside it
 
     def show_model(self, visit: Visit) -> Changes:
         """The good examples of a model, the first of them ready to be painted on."""

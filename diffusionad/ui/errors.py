@@ -52,8 +52,10 @@ def nothing_else_raised() -> Iterator[None]:
 
 def _sentence(error: Exception) -> str | None:
     """What to tell a visitor; None for a bug."""
+    # On a CPU, torch's allocator raises no type of its own.
+    is_full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
     match error:
-        case MemoryError() | torch.OutOfMemoryError():
+        case _ if is_full:
             return "There is too little memory for this picture; shrink it first."
         case ValueError() | OSError() | RuntimeError() if str(error):
             return " ".join(str(error).split())

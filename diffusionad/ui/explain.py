@@ -56,7 +56,10 @@ def explain(
     }
     pictures = [(_to_pil(pipeline._to_unit_range(x)), caption) for caption, x in tensors.items()]
     heat = Image.fromarray(colorize(anomaly_map, threshold=settings["threshold"]))
-    pictures.append((heat, "6. Compared: the anomaly map"))
+    steps, draws = settings["num_inference_steps"], settings["num_noise_samples"]
+    others = [f"{draws} noise draws"] * (draws > 1) + [f"{steps} steps"] * (steps > 1)
+    than = f" of this one step; the verdict comes from {' of '.join(others)}" if others else ""
+    pictures.append((heat, f"6. Compared: the anomaly map{than}"))
     if len(tiled) > 1:
         shown = Image.fromarray((tile * 255).round().astype(np.uint8))
         pictures.insert(0, (shown, f"The tile that stands out most, of {len(tiled)}"))

@@ -81,7 +81,7 @@ class InspectTab:
             self.own_settings = gr.Button(
                 "Back to the model's own settings", size="sm", elem_id="own-settings"
             )
-        self.where = WhereToLook()
+        self.where = WhereToLook(self.page)
 
     def _build_steps(self) -> None:
         self.explain_button = gr.Button(
@@ -134,12 +134,14 @@ class InspectTab:
             preprocess=False,
             **LIGHT,
         ).success(self.inspect_new, **run)
-        adopted = page.visit.change(  # the first verdict of a visit scrolls nowhere
+        adopted = page.visit.change(
             self.adopt,
             [page.visit, view.last, self.is_own_picture, *view.display()],
-            [self.examples, self.picture, *settings[:-1], *shown_parts],
+            [self.examples, self.picture, *settings, *shown_parts],
             **LIGHT,
-        ).success(self.inspect_new, **run)
+        )
+        # The first verdict of a visit scrolls nowhere.
+        adopted_and_inspected = adopted.success(self.inspect_new, **run)
         handed = page.handed.change(
             self.take_handed,
             page.handed,
@@ -153,16 +155,15 @@ class InspectTab:
             brought,
             uploaded,
             handed,
-            adopted,
+            adopted_and_inspected,
         ):  # the button leaves the verdict that is there
             event.failure(lambda: waiting(FAILED), None, view.banner, **LIGHT)
 
         view.connect(self.settings.controls["min_region_area"])
-        self.where.connect(self.picture)
         self.settings.connect(page)
-        self.own_settings.click(self.settings_of, page.visit, settings[:-1], **LIGHT).then(
-            self.inspect, **run
-        )
+        own = self.own_settings.click(self.own_again, page.visit, settings, **LIGHT)
+        own.then(self.inspect, **run)
+        self.where.connect(self.picture, [own, adopted])
         self.explain_button.click(
             self.explain, [page.visit, view.last], self.steps, **{**heavy, "show_progress_on": self.steps}
         )
@@ -182,16 +183,17 @@ class InspectTab:
         pictures = [(served(path), caption(path)) for path in model.examples()]
         changes = {
             self.examples: gr.update(value=pictures, visible=bool(pictures)),
-            **self.settings_of(visit),
+            **self.own_again(visit),
             **self._blank(INSPECTING if pictures or is_own_picture else START),
         }
         return changes if is_own_picture else {**changes, self.picture: pictures[0][0] if pictures else None}
 
-    def settings_of(self, visit: Visit) -> Changes:
-        """The model's own settings, with the visitor's calibration."""
+    def own_again(self, visit: Visit) -> Changes:
+        """The model's own settings, with the visitor's calibration; nothing painted."""
         model = self.page.model(visit)
         own = visit.calibration.threshold if visit.calibration else model.pipeline.config.threshold
-        return {self.view.threshold: round(own, THRESHOLD_DIGITS), **self.settings.own(model)}
+        threshold = round(own, THRESHOLD_DIGITS)
+        return {self.view.threshold: threshold, **self.settings.own(model), self.where.roi: None}
 
     def new_picture(self, picture: Upload | None) -> Changes:
         """The visitor has brought or removed a picture."""

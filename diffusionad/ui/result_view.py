@@ -11,7 +11,7 @@ from diffusionad.ui.files import shown, written
 from diffusionad.ui.inspected import VIEWS, Inspected
 from diffusionad.ui.page import STATE_SECONDS
 from diffusionad.ui.words import REGION_CLICKS, banner, enlarged_line, region_table, run_line, waiting
-from diffusionad.visualize import COLORMAPS, DEFAULT_COLORMAP
+from diffusionad.visualize import DEFAULT_COLORMAP, SAFE_COLORMAPS
 
 THRESHOLD_DIGITS = 3
 
@@ -76,7 +76,7 @@ class ResultView:
                 0, 1, 0.5, step=0.05, label="Opacity", buttons=[], elem_id="opacity", scale=2, min_width=140
             )
             self.colormap = gr.Dropdown(
-                list(COLORMAPS), value=DEFAULT_COLORMAP, label="Colours", elem_id="colormap", min_width=140
+                SAFE_COLORMAPS, value=DEFAULT_COLORMAP, label="Colours", elem_id="colormap", min_width=140
             )
 
     def _build_enlarged(self) -> None:
@@ -117,7 +117,8 @@ class ResultView:
             "queue": False,
             **LIGHT,
         }
-        gr.on([self.threshold.input, min_region_area.input], self.judge, **redraw)
+        self.threshold.input(self.judge, **redraw)
+        min_region_area.input(self.judge_what_is_there, **redraw)
         gr.on([control.input for control in self.display()], self.redraw, **redraw)
         self.regions.click(
             self.enlarge,
@@ -164,13 +165,15 @@ class ResultView:
         """`redraw` at another threshold, where the number of a region may mean another one."""
         return {**self.redraw(last, *controls), self.enlarged: gr.update(visible=False)}
 
+    def judge_what_is_there(self, last: Inspected | None, *controls: Any) -> Changes:
+        """`judge`, by a control that is there before any inspection."""
+        return {self.banner: gr.skip()} if last is None else self.judge(last, *controls)
+
     def redraw(
         self, last: Inspected | None, threshold: float, min_area: int | None, *display: Any
     ) -> Changes:
         """Judge and draw the last inspection again."""
-        if last is None:
-            return {self.banner: gr.skip()}
-        return self.drawn(_judged(last, threshold, min_area), *display)
+        return self.drawn(_judged(_inspected(last), threshold, min_area), *display)
 
     def enlarge(
         self, event: gr.EventData, last: Inspected | None, threshold: float, min_area: int | None

@@ -11,13 +11,12 @@ import gradio as gr
 from diffusionad.ui.errors import in_one_sentence
 from diffusionad.ui.files import Upload, served
 from diffusionad.ui.many import Row, inspect_many
-from diffusionad.ui.models import Model
 from diffusionad.ui.page import STATE_SECONDS, Page, Visit
 from diffusionad.ui.reports import progress
 from diffusionad.ui.result_view import LIGHT, Changes, place_shown_on
 from diffusionad.ui.table import SORT_AND_OPEN
 from diffusionad.ui.temporary import new_folder
-from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather
+from diffusionad.ui.uploads import FILE_TYPES, MAX_FILE_MB, MAX_PICTURES, gather
 from diffusionad.ui.words import waiting
 
 # Long runs have slots of their own, so that single pictures never wait for one to end.
@@ -30,25 +29,19 @@ class Batch:
 
     Attributes:
         folder: `pictures/` as they came and `output/` with what was drawn.
-        model: that inspects them.
-        visit: as it was when the run began.
+        visit: as it was when the run began; it names the model, which may be unloaded meanwhile.
+        threshold: in force when the run began.
         rows: grow while it runs.
     """
 
     folder: Path
-    model: Model
     visit: Visit
+    threshold: float
     rows: list[Row] = field(default_factory=list)
 
     @property
     def output(self) -> Path:
         return self.folder / "output"
-
-    @property
-    def threshold(self) -> float:
-        """In force when the run began."""
-        calibration = self.visit.calibration
-        return calibration.threshold if calibration else self.model.pipeline.config.threshold
 
     def scores(self) -> list[float]:
         """Of the pictures that could be read."""
@@ -78,7 +71,7 @@ class ManyFiles:
         self.files = gr.File(
             file_count="multiple",
             file_types=FILE_TYPES,
-            label=f"{label}: up to {MAX_PICTURES} pictures, or a ZIP",
+            label=f"{label}: up to {MAX_PICTURES} pictures or a ZIP, {MAX_FILE_MB} MB a file",
             height=220,
             elem_id=f"{name}-files",
         )
@@ -128,8 +121,9 @@ class ManyFiles:
             **place_shown_on(self.status),
             **MANY,
         )
-        ran.success(finish_batch, [self.batch, *inputs], shown, **LIGHT)
-        ran.failure(blank, self.files, shown, preprocess=False, **LIGHT)
+        finished = ran.success(finish_batch, [self.batch, *inputs], shown, **LIGHT)
+        for event in (ran, finished):
+            event.failure(blank, self.files, shown, preprocess=False, **LIGHT)
         self.stop.click(finish_batch, [self.batch, *inputs], shown, cancels=ran, **LIGHT)
         dropped = [self.files.upload, self.files.clear, self.files.delete]
         gr.on(dropped, blank, self.files, shown, preprocess=False, **LIGHT)
@@ -139,7 +133,9 @@ class ManyFiles:
         """Inspect all files; what came before goes away."""
         forget(last)
         yield {self.batch: None, self.status: waiting("Unpacking …")}
-        batch = Batch(new_folder(), self.page.model(visit), visit)
+        model = self.page.model(visit)
+        own = visit.calibration.threshold if visit.calibration else model.pipeline.config.threshold
+        batch = Batch(new_folder(), visit, own)
         yield {self.batch: batch}  # from here on the folder goes away with the visitor
         pictures = batch.folder / "pictures"
         for folder in (pictures, batch.output):
@@ -147,7 +143,7 @@ class ManyFiles:
         with in_one_sentence():
             dropped = gather(files, pictures)
             yield {self.status: progress(0, len(dropped))}
-            for row in inspect_many(batch.model, dropped, batch.output, calibration=visit.calibration):
+            for row in inspect_many(model, dropped, batch.output, calibration=visit.calibration):
                 batch.rows.append(row)
                 yield {self.status: progress(len(batch.rows), len(dropped))}
 
@@ -155,5 +151,5 @@ class ManyFiles:
         """Hand the picture of a row to the Inspect tab."""
         path = batch.rows[event.row].path if batch else None
         if path is None or not path.exists():
-            return gr.skip()
+            raise gr.Error("This picture is no longer kept here; drop it again.", print_exception=False)
         return served(path)

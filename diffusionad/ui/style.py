@@ -4,6 +4,7 @@ import gradio as gr
 
 from diffusionad.ui import style_many
 from diffusionad.ui.tools import offers_tools
+from diffusionad.ui.uploads import MAX_FILE_MB
 from diffusionad.visualize import ANOMALOUS, BACKGROUND, NORMAL
 
 SYSTEM_FONTS = (
@@ -182,7 +183,7 @@ LAUNCH_OPTIONS = {
     "css": CSS + style_many.CSS,
     "js": NAME_PICTURES,
     "mcp_server": offers_tools(),
-    "max_file_size": "20mb",
+    "max_file_size": f"{MAX_FILE_MB}mb",
     "ssr_mode": False,
     "run_history": False,
     "footer_links": ["api", "settings"],

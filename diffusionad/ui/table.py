@@ -73,7 +73,7 @@ def _row(i: int, row: Row, columns: int) -> str:
     word = "anomalous" if verdict.is_anomalous else "good"
     p_value = "" if verdict.p_value is None else f"<td>{verdict.p_value:.3f}</td>"
     return (
-        f'<tr data-row="{i}"><td><img src="{row.thumbnail}" alt="Overlay" loading="lazy"></td>'
+        f'<tr data-row="{i}"><td><img src="{row.thumbnail}" alt="Overlay of {name}" loading="lazy"></td>'
         f'<td data-value="{name}"><button type="button" class="open">{name}</button></td>'
         f'<td><span class="pill {word}">{word}</span></td>'
         f'<td data-value="{verdict.score!r}">{verdict.score:.3f}</td>'

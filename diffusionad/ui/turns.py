@@ -62,9 +62,11 @@ class Turns:
         self._waiting.remove(first)
         batch, pixels = [first], first.picture[..., 0].size
         for other in list(self._waiting):
-            pixels += other.picture[..., 0].size
-            if len(batch) < self._max_batch and pixels <= MAX_BATCH_PIXELS and other.is_like(first):
+            size = other.picture[..., 0].size
+            fits = len(batch) < self._max_batch and pixels + size <= MAX_BATCH_PIXELS
+            if fits and other.is_like(first):
                 batch.append(other)
+                pixels += size
         try:
             output = self._run([request.picture for request in batch], first.seed, first.settings)
         except (RuntimeError, MemoryError):

@@ -10,6 +10,7 @@ from diffusionad.ui.files import Upload, uploaded_path
 
 FILE_TYPES = [*sorted(IMAGE_SUFFIXES), ".zip"]
 MAX_PICTURES = 500
+MAX_FILE_MB = 20
 MAX_UNPACKED = 1_000_000_000  # bytes of one archive; a few kilobytes can claim to unpack to terabytes
 MAX_NAME = 60  # characters of one part of a path; file systems take 255 bytes
 MAX_DEPTH = 6  # parts of a path
