@@ -92,8 +92,14 @@ class DrawTab:
         visit.change(self.show_model, visit, [self.editor, self.parts, *results], **LIGHT)
         self.parts.select(self.choose_part, visit, [self.editor, *results], **LIGHT)
         # A stroke while the model runs: only the last one counts.
-        inspected = self.editor.input(
-            self.inspect, [self.editor, visit], results, preprocess=False, trigger_mode="always_last", **heavy
+        inspected = gr.on(
+            [self.editor.input, self.editor.upload],
+            self.inspect,
+            [self.editor, visit],
+            results,
+            preprocess=False,
+            trigger_mode="always_last",
+            **heavy,
         )
         inspected.failure(lambda: self._blank(FAILED), None, results, **LIGHT)  # no old verdict beside it
 
@@ -114,7 +120,7 @@ class DrawTab:
     def inspect(self, canvas: dict[str, Upload] | None, visit: Visit) -> Changes:
         """Inspect what is on the canvas."""
         # With the strokes; the browser sends it at the picture's own size, the rest of it untouched.
-        picture = canvas and canvas.get("composite")
+        picture = canvas and (canvas.get("composite") or canvas.get("background"))
         if not picture:
             return self._blank(NO_PART)
         model = self.page.model(visit)

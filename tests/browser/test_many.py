@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import PHONE
+from conftest import DESKTOP, PHONE
 from playwright.sync_api import Page, expect
 from walking import see_verdict, width_of_contents
 
@@ -154,16 +154,16 @@ def test_about_shows_four_pictures_and_the_address_of_this_app(visit, app, scree
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", ["phone", "desk"])
-def test_every_tab_fits_and_can_be_read_in_the_dark(visit, lot, screenshot, serious_violations, size):
-    page = visit(PHONE, dark=True) if size == "phone" else visit(dark=True)
+@pytest.mark.parametrize(("size", "light"), [("phone", "dark"), ("desk", "dark"), ("desk", "bright")])
+def test_every_tab_fits_and_can_be_read(visit, lot, screenshot, serious_violations, size, light):
+    page = visit(PHONE if size == "phone" else DESKTOP, dark=light == "dark")
     see_verdict(page)
     open_tab(page, "Draw")
     expect(page.locator("#draw-verdict")).to_contain_text("GOOD", **SLOW)
     page.wait_for_timeout(500)
     paint(page)
     expect(page.locator("#draw-verdict")).to_contain_text("ANOMALOUS", **SLOW)
-    look(page, f"draw-{size}-dark", screenshot, serious_violations)
+    look(page, f"draw-{size}-{light}", screenshot, serious_violations)
     for tab, files in (("batch", lot), ("calibrate", GOOD)):
         open_tab(page, tab.capitalize())
         drop(page, tab, files)
@@ -172,10 +172,10 @@ def test_every_tab_fits_and_can_be_read_in_the_dark(visit, lot, screenshot, seri
         if tab == "calibrate":
             page.locator("#calibrate-rate input").fill("40")
             expect(page.locator("#calibrate-use")).to_be_visible(**SLOW)
-        look(page, f"{tab}-{size}-dark", screenshot, serious_violations)
+        look(page, f"{tab}-{size}-{light}", screenshot, serious_violations)
     open_tab(page, "About")
     expect(page.locator("#about-steps img")).to_have_count(4, **SLOW)
-    look(page, f"about-{size}-dark", screenshot, serious_violations)
+    look(page, f"about-{size}-{light}", screenshot, serious_violations)
 
 
 def look(page: Page, name: str, screenshot, serious_violations) -> None:
