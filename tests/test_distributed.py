@@ -39,10 +39,12 @@ def losses(output: Path) -> list[dict[str, float]]:
     return [{name: row[name] for name in names} for row in read_log(output / "log.jsonl")]
 
 
-def test_two_processes_have_the_losses_of_one(good_folder: Path, tmp_path: Path) -> None:
-    one = arguments(good_folder, tmp_path / "one", settings=DIVISIBLE)
+@pytest.mark.parametrize("detach", ["true", "false"])
+def test_two_processes_have_the_losses_of_one(good_folder: Path, tmp_path: Path, detach: str) -> None:
+    settings = [*DIVISIBLE, f"optim.detach_reconstruction={detach}"]
+    one = arguments(good_folder, tmp_path / "one", settings=settings)
     two = arguments(
-        good_folder, tmp_path / "two", settings=[*DIVISIBLE, "optim.micro_batch_size=2"]
+        good_folder, tmp_path / "two", settings=[*settings, "optim.micro_batch_size=2"]
     )  # 2 processes x 2 micro-batches x 2 samples
     assert training.main(one) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

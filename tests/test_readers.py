@@ -182,6 +182,18 @@ def test_the_raw_magnetic_tiles_follow_a_training_list(tmp_path: Path) -> None:
         scan(root)
 
 
+def test_magnetic_tiles_in_the_layout_of_mvtec_have_jpg_pictures_and_png_masks(tmp_path: Path) -> None:
+    root = tmp_path / "magnetic_tile"
+    picture(root / "train/good/exp1_num_4727.jpg")
+    picture(root / "test/good/exp2_num_5.jpg", grey=80)
+    for kind in ("blowhole", "uneven"):
+        picture(root / f"test/{kind}/exp1_num_1.jpg", grey=70)
+        mask(root / f"ground_truth/{kind}/exp1_num_1.png")
+    catalog = scan(root)
+    assert kinds(catalog) == {"good": 1, "blowhole": 1, "uneven": 1} and len(catalog.train) == 1
+    assert all((record.mask is not None) == (record.label == 1) for record in catalog.test)
+
+
 def test_without_a_training_list_a_fifth_of_the_good_tiles_is_tested(tmp_path: Path) -> None:
     root = magnetic_tiles(tmp_path)
     catalog = scan(root)

@@ -495,6 +495,25 @@ def test_foreground_masks_come_from_files(tmp_path: Path):
         source(image, Path("003.jpg"))
 
 
+def test_masks_of_several_categories_lie_in_folders_of_their_names(tmp_path: Path):
+    paths = [Path(f"/data/{name}/train/good/000.png") for name in ("bottle", "cable")]
+    flat, sorted_ = tmp_path / "flat", tmp_path / "sorted"
+    for folder in (flat, sorted_ / "bottle", sorted_ / "cable/train/good"):
+        folder.mkdir(parents=True)
+    Image.fromarray(disc(64)).convert("L").save(flat / "000.png")
+    Image.fromarray(disc(64)).convert("L").save(sorted_ / "bottle/000_mask.png")
+    Image.fromarray(~disc(64)).convert("L").save(sorted_ / "cable/train/good/000.png")
+    image = np.zeros((64, 64, 3), np.float32)
+    source = foreground_source(sorted_)
+    source.check(paths)
+    assert np.array_equal(source(image, paths[0]), disc(64))
+    assert np.array_equal(source(image, paths[1]), ~disc(64))
+    with pytest.raises(ValueError, match="is the mask of both"):
+        foreground_source(flat).check(paths)
+    with pytest.raises(ValueError, match=r"no mask for '001.png', .* and 2 more"):
+        foreground_source(flat).check([Path(f"/data/bottle/{i:03d}.png") for i in range(8)])
+
+
 def test_foreground_sources_are_chosen_by_name():
     image = np.repeat(disc(64)[..., None], 3, axis=-1).astype(np.float32)
     assert foreground_source("none")(image, Path("a.png")) is None
@@ -540,6 +559,13 @@ def test_the_sheet_shows_what_a_preset_trains_on(tmp_path: Path, picture, capsys
     tiny = load_config("tiny").synthesis
     assert timed[:-1] == [dataclasses.replace(tiny, probability=1, families=(n,)) for n in tiny.families]
     assert timed[-1] == tiny  # half of the samples normal, as in training
+    preset = tmp_path / "mine.toml"
+    preset.write_text(
+        f'extends = "tiny"\n[data]\nforeground = "none"\ntexture_folder = "{tmp_path}/nothing"\n'
+    )
+    with pytest.raises(SystemExit):
+        main(["--data", str(tmp_path / "cup0"), "--output", str(tmp_path / "a.png"), "--preset", str(preset)])
+    assert f"{tmp_path}/nothing" in capsys.readouterr().err  # the preset's own textures
     with pytest.raises(SystemExit):
         main(["--data", str(tmp_path), *sheet])
     assert "holds 2 categories; choose with `category` one of cup0, cup1" in capsys.readouterr().err

@@ -197,6 +197,30 @@ def test_a_batch_that_does_not_fit_into_memory_says_what_to_change(
     assert not (tmp_path / "run/config.toml").exists()
 
 
+def test_what_would_fail_at_the_first_validation_fails_before_the_first_step(
+    good_folder: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*inputs: object, **settings: object) -> None:
+        raise ValueError("no panel can be drawn")
+
+    monkeypatch.setattr(training.Validation, "panels", broken)
+    assert training.main(arguments(good_folder, tmp_path / "run")) == 2
+    assert "no panel can be drawn" in capsys.readouterr().err
+    assert not (tmp_path / "run/config.toml").exists() and not list((tmp_path / "run").glob("*"))
+
+
+def test_networks_learn_in_bf16(good_folder: Path, tmp_path: Path) -> None:
+    # A process of its own: accelerate knows one precision in each.
+    done = run(command(good_folder, tmp_path / "run", settings=[*SMALL, "optim.precision=bf16"]))
+    assert done.returncode == 0, done.stderr
+    rows = read_log(tmp_path / "run/log.jsonl")
+    assert all(
+        math.isfinite(row[name]) for row in rows for name in ("noise", "segmentation", "gradient_norm")
+    )
+    weights = DiffusionADPipeline.from_pretrained(tmp_path / "run/pipeline").unet.parameters()
+    assert {weight.dtype for weight in weights} == {torch.float32}
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

@@ -161,3 +161,22 @@ def test_most_crops_of_damaged_samples_show_the_damage() -> None:
     assert not label[~damaged].any()
     assert crops[0]["x_0"].shape == (8, 3, 16, 16)
     assert crops[0]["mask"].shape == (8, 1, 16, 16)
+
+
+def test_minutes_become_steps_of_both_phases_and_a_resumed_run_keeps_them(
+    good_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    settings = [s for s in TWO_PHASES if not s.startswith(("log.checkpoint", "optim.max_"))]
+    words = arguments(good_folder, tmp_path / "run", "--max-minutes", "0.1", settings=settings)
+    assert training.main(words) == 0
+    said = capsys.readouterr().out
+    path = tmp_path / "run/config.toml"
+    stored, optim = path.read_text(), load_config(str(path)).optim
+    assert 0 < optim.unet_steps < optim.max_steps
+    assert f"{optim.unet_steps} steps" in said and "of the segmenter" in said
+    assert f"{optim.max_steps} steps" in said
+    (tmp_path / "run/metrics.json").unlink()
+    shutil.rmtree(tmp_path / f"run/checkpoint-{optim.max_steps}")
+    assert training.main([*words, "--resume"]) == 0
+    assert path.read_text() == stored
+    assert (tmp_path / f"run/checkpoint-{optim.max_steps}").is_dir()

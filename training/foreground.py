@@ -5,7 +5,7 @@ needs only scikit-image, or from a matting model where `rembg` is installed. A s
 rather than guess.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,21 +95,59 @@ def _is_plausible(mask: np.ndarray) -> bool:
     return bool(AREA_MIN <= mask.mean() <= AREA_MAX)
 
 
-def precomputed(folder: Path) -> ForegroundSource:
-    """Masks from `folder/<stem>_mask.*` or `folder/<stem>.*`, black where there is no object, resized."""
-    files = pictures(folder)
-    masks = by_stem(files) | by_stem(files, "_mask")
+class Precomputed:
+    """Masks that lie in a folder, black where there is no object; they are resized to the picture.
 
-    def read(image: np.ndarray, path: Path) -> np.ndarray:
-        found = masks.get(Path(path).stem.lower())
+    That of `.../bottle/train/good/000.png` is `folder/bottle/**/000_mask.*` or `000.*` where there is such a
+    folder (or one of another of the names above the picture), else `folder/000_mask.*` or `folder/000.*`.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._masks: dict[Path, dict[str, Path]] = {}
+
+    def __call__(self, image: np.ndarray, path: Path) -> np.ndarray:
+        found = self.mask_of(path)
         if found is None:
-            raise ValueError(
-                f"`foreground` folder {str(folder)!r} has no mask for {Path(path).name!r}; it should be "
-                f"'{Path(path).stem}.png' or '{Path(path).stem}_mask.png'"
-            )
+            raise ValueError(self._missing([path]))
         return resize(read_mask(found).astype(np.float32), image.shape[:2]) >= 0.5
 
-    return read
+    def mask_of(self, path: Path) -> Path | None:
+        """Where the mask of a picture lies; None where there is none."""
+        names = [parent.name for parent in Path(path).parents if parent.name]  # the nearest first
+        folder = next((f for name in names if (f := self.folder / name).is_dir()), self.folder)
+        if folder not in self._masks:
+            files = pictures(folder, recursive=folder != self.folder)
+            self._masks[folder] = by_stem(files) | by_stem(files, "_mask")
+        return self._masks[folder].get(Path(path).stem.lower())
+
+    def check(self, paths: Sequence[Path]) -> None:
+        """Before training.
+
+        Raises:
+            ValueError: pictures without a mask, or pictures that would share one.
+        """
+        missing = [path for path in paths if self.mask_of(path) is None]
+        if missing:
+            raise ValueError(self._missing(missing))
+        users: dict[Path, list[Path]] = {}
+        for path in paths:
+            users.setdefault(self.mask_of(path), []).append(path)
+        shared = [(mask, both) for mask, both in users.items() if len(both) > 1]
+        if shared:
+            mask, (first, second, *_) = shared[0]
+            raise ValueError(
+                f"`foreground`: {str(mask)!r} is the mask of both {str(first)!r} and {str(second)!r} "
+                f"({len(shared)} such masks); put the masks of each category into a folder of its name"
+            )
+
+    def _missing(self, paths: Sequence[Path]) -> str:
+        names = ", ".join(repr(Path(path).name) for path in paths[:5])
+        return (
+            f"`foreground` folder {str(self.folder)!r} has no mask for {names}"
+            f"{f' and {len(paths) - 5} more' if len(paths) > 5 else ''}; it should be "
+            f"'{Path(paths[0]).stem}.png' or '{Path(paths[0]).stem}_mask.png'"
+        )
 
 
 def rembg() -> ForegroundSource:
@@ -141,7 +179,7 @@ def foreground_source(name_or_folder: str | Path) -> ForegroundSource:
     if name_or_folder == "none":
         return lambda image, path: None
     if Path(name_or_folder).is_dir():
-        return precomputed(Path(name_or_folder))
+        return Precomputed(Path(name_or_folder))
     raise ValueError(
         f"`foreground` is {str(name_or_folder)!r}; give one of {', '.join(SOURCES)}, or a folder of masks"
     )

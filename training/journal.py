@@ -69,12 +69,13 @@ class Journal:
             rows = np.concatenate(panels())  # [N,S,3S,3] -> [NS,3S,3]
             self.board.add_image("picture, reconstruction, map", rows, step, dataformats="HWC")
 
-    def announce(self, step: int, max_steps: int, seconds_per_step: float) -> None:
-        """How long it will take, once that can be told."""
+    def announce(self, step: int, max_steps: int, seconds_per_step: float, afterwards: str = "") -> None:
+        """How long it will take, once that can be told; of the first of two phases, with what comes then."""
         self.bar.total = max_steps
         left = spoken((max_steps - step) * seconds_per_step)
         self.say(
-            f"{seconds_per_step:.2f} s a step: {max_steps} steps, {left} to go, validation and test apart"
+            f"{seconds_per_step:.2f} s a step: {max_steps} steps, {left} to go{afterwards}, validation and "
+            "test apart"
         )
 
     def say(self, sentence: str) -> None:

@@ -45,13 +45,9 @@ def rehearse(
         with accelerator.autocast():
             losses = training_step(batch, unet, segmenter, scheduler, config)
         sum(losses.values()).backward()
+        torch.optim.AdamW([*unet.parameters(), *segmenter.parameters()]).step()  # its moments need room, too
     except torch.OutOfMemoryError as error:
-        raise ValueError(
-            f"{micro_batch} samples of {config.data.image_size} pixels do not fit into the memory of "
-            f"{accelerator.device}; lower `optim.micro_batch_size` (the batch stays "
-            f"{config.optim.batch_size}), set `optim.gradient_checkpointing` to true, or raise "
-            "`model.patch_size`."
-        ) from error
+        raise ValueError(too_large(config, micro_batch, accelerator.device)) from error
     if config.optim.compile:
         for network in compiled:
             network.compile()
@@ -65,6 +61,16 @@ def rehearse(
             save_pipeline(build_pipeline(config, "rehearsal", unet, scheduler, segmenter), saved)
             pipeline = DiffusionADPipeline.from_pretrained(saved).to(accelerator.device)
             validation.panels(pipeline, count=1)
+
+
+def too_large(config: TrainConfig, micro_batch: int, device: torch.device) -> str:
+    """What to do when a step does not fit into memory."""
+    return (
+        f"{micro_batch} samples of {config.data.image_size} pixels do not fit into the memory of "
+        f"{device}; lower `optim.micro_batch_size` (the batch stays "
+        f"{config.optim.batch_size}), set `optim.gradient_checkpointing` to true, or raise "
+        "`model.patch_size`."
+    )
 
 
 def check_compiled(plain: list[nn.Module], compiled: list[nn.Module]) -> None:

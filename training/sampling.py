@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, Sampler
 from diffusionad.image_io import read_image, resize
 from diffusionad.tiling import model_size
 from training.config import DataConfig, DiffusionConfig, TrainConfig
-from training.foreground import foreground_source
+from training.foreground import Precomputed, foreground_source
 from training.synthesis import synthesize
 from training.textures import TextureBank
 
@@ -69,6 +69,8 @@ class SyntheticAnomalies(Dataset):
         self.textures: TextureBank | None = None
         is_texture = config.synthesis.kind == "texture"
         self._find_foreground = foreground_source("none" if is_texture else config.data.foreground)
+        if isinstance(self._find_foreground, Precomputed):
+            self._find_foreground.check(paths)
         self._cache: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
         self._cached_bytes = 0
 

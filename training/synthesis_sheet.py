@@ -71,8 +71,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--families", help=f"in place of the preset's, of {','.join(FAMILIES)}")
     parser.add_argument("--kind", choices=KINDS, help="in place of the preset's")
-    parser.add_argument("--textures", type=Path, help="folder of textures such as DTD; default: built-in")
-    parser.add_argument("--foreground", default="classical", help="classical, rembg, none, or a folder")
+    parser.add_argument("--textures", type=Path, help="folder of textures such as DTD; default: the preset's")
+    parser.add_argument(
+        "--foreground", help="classical, rembg, none, or a folder of masks; default: the preset's"
+    )
     parser.add_argument("--size", type=int, help="side in pixels; default: the preset's")
     parser.add_argument("--count", type=int, default=32, help="pictures on the sheet")
     parser.add_argument("--columns", type=int, default=4)
@@ -86,8 +88,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         options.config = _config(options)
         options.data_config = _data_config(options)
         options.paths = [record.image for record in scan(options.data, options.category).train]
-        options.source = foreground_source(options.foreground)
-        options.bank = TextureBank(options.textures, options.data_config.image_size)
+        data = options.data_config
+        options.source = foreground_source(data.foreground)
+        options.bank = TextureBank(data.texture_folder or None, data.image_size)
     except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
     return options
@@ -101,11 +104,16 @@ def _config(options: argparse.Namespace) -> SynthesisConfig:
 
 
 def _data_config(options: argparse.Namespace) -> DataConfig:
-    """How the preset scales pictures, and whether it takes crops of them."""
+    """How the preset sees pictures: their size, crops of them, what it pastes where."""
     config = load_config(options.preset).data if options.preset else DataConfig()
     size = options.size or config.image_size
     shorter_side = max(size, config.shorter_side) if config.shorter_side else 0
-    return dataclasses.replace(config, image_size=size, shorter_side=shorter_side)
+    given = {
+        "foreground": options.foreground,
+        "texture_folder": str(options.textures) if options.textures else None,
+    }
+    given = {name: value for name, value in given.items() if value}
+    return dataclasses.replace(config, image_size=size, shorter_side=shorter_side, **given)
 
 
 def _cropped(

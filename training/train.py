@@ -28,7 +28,7 @@ from training.bank import ReconstructionBank
 from training.catalog import Catalog
 from training.categories import check_each, find_pictures, split_each
 from training.command import run_training, say
-from training.config import TrainConfig, to_toml, with_optim
+from training.config import OptimConfig, TrainConfig, to_toml, with_optim
 from training.distributed import (
     any_process,
     from_main,
@@ -44,7 +44,7 @@ from training.journal import Journal, check_available
 from training.losses import noise_loss, segmentation_loss
 from training.networks import build_networks, build_pipeline, moving_average
 from training.provenance import provenance
-from training.rehearsal import rehearse
+from training.rehearsal import rehearse, too_large
 from training.run_folder import (
     check_pictures,
     check_same_pictures,
@@ -57,7 +57,7 @@ from training.run_folder import (
     save_pipeline,
 )
 from training.sampling import SampleStream, SyntheticAnomalies
-from training.schedule import learning_rates, portions, steps_of_epochs
+from training.schedule import learning_rates, portions, spoken, steps_of_epochs
 from training.validation import Validation
 
 # Of a batch, as norm_guided_one_step takes them.
@@ -65,6 +65,13 @@ DENOISED = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
 CALIBRATION_BATCH = 8  # pictures a call: large ones would not fit into memory all at once
 TIMED_STEPS = 20
 UNTIMED_STEPS = 5  # the first steps are slower: kernels are chosen, the texture bank is made
+
+
+def second_phase(optim: OptimConfig) -> str:
+    """How long the segmenter learns alone, in words."""
+    if optim.max_steps:
+        return f"{optim.max_steps - optim.unet_steps} steps of the segmenter"
+    return f"{spoken(60 * (1 - optim.unet_share) * optim.max_minutes)} of the segmenter"
 
 
 def denoises(batch: dict[str, Tensor], config: TrainConfig) -> Tensor:
@@ -368,7 +375,10 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                         config = with_optim(config, max_steps=max_steps)
                     if journal:
                         (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
-                        journal.announce(step, max_steps if segmenter_learns else unet_steps, pace)
+                        if segmenter_learns:
+                            journal.announce(step, max_steps, pace)
+                        else:
+                            journal.announce(step, unet_steps, pace, f", then {second_phase(config.optim)}")
 
                 # 5. Say how it goes; keep what must not be lost.
                 stopping = any_process(accelerator, stop.requested)
@@ -399,6 +409,8 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                     save()
                 if stopping:
                     raise KeyboardInterrupt
+    except torch.OutOfMemoryError as error:
+        raise ValueError(too_large(config, portion.micro_batch, accelerator.device)) from error
     except TrainingError as error:
         if accelerator.is_main_process:
             drop_checkpoints_after(output, watch.good_until)
