@@ -57,12 +57,13 @@ class Calibration:
             scores: [N].
 
         Returns:
-            [N] float64 in [1/(n+1), 1]; `score > threshold` implies `p_value <= rate` when all scores are
-            stored.
+            [N] float64 in [1/(n+1), 1]; `score > threshold` implies `p_value <= rate`.
         """
         stored = np.asarray(self.scores)
         at_least = len(stored) - np.searchsorted(stored, scores, side="left")
-        return (1 + at_least) / (1 + len(stored))
+        p_values = (1 + at_least) / (1 + len(stored))
+        # Where there were more than 1000, the stored quantiles are coarser than the threshold.
+        return np.where(np.asarray(scores) > self.threshold, np.minimum(p_values, self.rate), p_values)
 
     def pixel_threshold_at(self, threshold: float) -> float:
         """Where to cut the map when `threshold` is in force; moved by hand, it is the same for both."""

@@ -129,6 +129,14 @@ def test_many_scores_are_stored_as_quantiles():
     assert set(calibration.scores) <= set(scores)
 
 
+def test_no_p_value_contradicts_the_verdict_however_few_scores_are_stored():
+    scores = np.random.default_rng(0).random(5000)
+    calibration = calibrate(scores, 0.0005)  # finer than 1 of 1000 stored ones
+    above = np.nextafter(calibration.threshold, 2)
+    assert calibration.p_values(np.array([above, 1.0])).max() <= 0.0005
+    assert calibration.p_values(np.array([calibration.threshold]))[0] > 0.0005
+
+
 @pytest.mark.parametrize(("n", "rate"), [(20, 0.05), (99, 0.01), (300, 0.05)])
 def test_no_pixel_of_a_normal_picture_is_marked_but_in_the_promised_share_of_them(n, rate):
     generator = np.random.default_rng(n)

@@ -11,7 +11,9 @@ import pytest
 from adeval.au_pro import calculate_au_pro
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+from diffusionad import DiffusionADPipeline, demo_model
 from training import metrics_cost
+from training.demo_data import DEFECTS, render
 from training.metrics import (
     BINS,
     PixelMetrics,
@@ -72,6 +74,22 @@ def test_aupro_agrees_with_an_independent_implementation(seed: int) -> None:
     maps, masks = smooth_maps(12, seed=seed)
     theirs, _ = calculate_au_pro(masks, maps, integration_limit=0.3, num_thresholds=5000)
     assert tallied(maps, masks).compute()["aupro"] == pytest.approx(theirs, abs=1e-3)
+
+
+def test_metrics_of_real_maps_agree_with_both() -> None:
+    samples = [
+        render("fabric", "test", 5000 + i, seed=0, defect=d) for i, d in enumerate([None, *DEFECTS["fabric"]])
+    ]
+    pipeline = DiffusionADPipeline.from_pretrained(demo_model("fabric"))
+    pipeline.set_progress_bar_config(disable=True)
+    maps = list(pipeline([sample.image for sample in samples]).anomaly_map)
+    masks = [sample.mask > 0 for sample in samples]
+    found = tallied(maps, masks).compute()
+    theirs, _ = calculate_au_pro(masks, maps, integration_limit=0.3, num_thresholds=5000)
+    values, truth = np.concatenate([m.ravel() for m in maps]), np.concatenate([m.ravel() for m in masks])
+    assert found["aupro"] == pytest.approx(theirs, abs=1e-3)
+    assert found["pixel_auroc"] == pytest.approx(roc_auc_score(truth, values), abs=1e-4)
+    assert found["pixel_ap"] == pytest.approx(average_precision_score(truth, values), abs=1e-4)
 
 
 def test_aupro_of_a_perfect_map_is_one_and_of_a_constant_map_is_the_diagonal() -> None:

@@ -188,7 +188,8 @@ def main(arguments: list[str] | None = None) -> None:
         records = subset(scan(args.data).test, args.per_kind)
         if not records:
             raise ValueError(
-                f"`{args.data}` has no test pictures; put them into `test/good`, `test/<defect>`."
+                f"`{args.data}` has no defective test pictures; put them into `test/<defect>`, and good ones "
+                "into `test/good`."
             )
         folder = find_folder(args.model, None, None, None, None, False)
         ablation = Ablation(folder, records, args.output.with_suffix(".json"))

@@ -112,7 +112,7 @@ class CalibrateTab:
         model, scores = self.page.model(batch.visit), batch.scores()
         rate = None if percent is None else percent / 100
         try:
-            calibration = calibrate(scores, rate)
+            calibration = calibrate(scores, rate, [row.peak for row in batch.read()])
         except ValueError:
             calibration = None  # the card says why
         own = model.pipeline.config.threshold

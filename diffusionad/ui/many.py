@@ -32,11 +32,13 @@ class Row:
     Attributes:
         result: its file has the visitor's own name for it, its overlay is relative to what is downloaded.
         path: where the picture lies; None when it could not be read.
+        peak: of its anomaly map, in [0, 1]; 0 when it could not be read.
         thumbnail: its overlay, small, as a data URI; empty when it could not be read.
     """
 
     result: Result
     path: Path | None = None
+    peak: float = 0.0
     thumbnail: str = ""
 
 
@@ -79,7 +81,7 @@ def _inspect(model: Model, output: Path, arguments: dict[str, Any], picture: Dro
         seconds=round(inspected.seconds, 4),
         overlay=relative,
     )
-    return Row(result, picture.path, _thumbnail(overlay))
+    return Row(result, picture.path, float(inspected.anomaly_map.max()), _thumbnail(overlay))
 
 
 def _thumbnail(overlay: Image.Image) -> str:

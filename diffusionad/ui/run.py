@@ -43,9 +43,13 @@ class Batch:
     def output(self) -> Path:
         return self.folder / "output"
 
-    def scores(self) -> list[float]:
+    def read(self) -> list[Row]:
         """Of the pictures that could be read."""
-        return [row.result.verdict.score for row in self.rows if row.result.verdict]
+        return [row for row in self.rows if row.result.verdict]
+
+    def scores(self) -> list[float]:
+        """Of those."""
+        return [row.result.verdict.score for row in self.read()]
 
 
 def forget(batch: Batch | None) -> None:
