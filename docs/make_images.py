@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from diffusionad.ui import LAUNCH_OPTIONS, build_app
 
 IMAGES = Path(__file__).parent / "images"
-WIDTH, HEIGHT, APP_HEIGHT = 1080, 620, 1000
+WIDTH, HEIGHT, APP_HEIGHT = 1080, 620, 946
 GIF_WIDTH = 720  # pixels
 COLORS = 96  # of the palette: enough for the text, few enough for the size
 SLOW = {"timeout": 120_000}  # milliseconds
