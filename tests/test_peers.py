@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data as sample_pictures
 
 from diffusionad.image_io import read_image, resize
@@ -75,6 +76,26 @@ def test_the_reconstruction_error_is_zero_where_nothing_was_changed(tiny_pipelin
     distances, _ = ReconstructionError(tiny_pipeline).distances(picture)
     expected = np.abs(picture - repaired).mean()
     assert distances.mean() == pytest.approx(expected, rel=0.05)
+
+
+def test_distances_may_have_another_size_for_every_picture(waves, good_files, tmp_path) -> None:
+    class Darkness:
+        """Answers at the picture's own size, as a pipeline of tiles does."""
+
+        def fit(self, files: list[Path]) -> None:
+            pass
+
+        def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
+            return 1 - picture.mean(axis=2), float(1 - picture.mean())
+
+        def megabytes(self) -> float:
+            return 0.0
+
+    with Image.open(good_files[0]) as picture:
+        picture.crop((0, 0, 30, 40)).save(tmp_path / "narrow.png")
+    calibration = [tmp_path / "narrow.png", *good_files[:2]]
+    row = peers.measure_peer(Darkness(), good_files, calibration, scan(waves).test, "darkness")
+    assert row["calibration"]["n"] == 3 and 0 <= row["pixel_auroc"]["value"] <= 1
 
 
 def test_all_methods_are_measured_alike(tiny_model_folder, waves, tmp_path, monkeypatch) -> None:

@@ -60,7 +60,7 @@ def measure_peer(
     normal = [peer.distances(read_image(file)) for file in calibration]
     promise = calibrate([score for _, score in normal])
     # Ranks are all that counts: any rising function into 0..1 does, and this one spreads the values evenly.
-    middle = float(np.median([distances for distances, _ in normal]))
+    middle = float(np.median(np.concatenate([distances.ravel() for distances, _ in normal])))
     tally, inspecting = Tally(), 0.0
     for record in tqdm(records, desc=name, unit="picture", disable=None):
         tick = time.process_time()
