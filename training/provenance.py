@@ -63,14 +63,15 @@ def short_path(argument: str) -> str:
 
 
 def machine() -> str:
-    """Such as "AMD EPYC 9R14, 2 CPUs, 1 thread"."""
+    """Such as "AMD EPYC 9R14, AVX512, 2 CPUs, 1 thread"."""
     name = platform.processor() or platform.machine()
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.is_file():
         lines = [line for line in cpu_info.read_text().splitlines() if line.startswith("model name")]
         name = lines[0].partition(":")[2].strip() if lines else name
     threads = torch.get_num_threads()
-    parts = [name, f"{os.cpu_count()} CPUs", f"{threads} thread{'s' * (threads != 1)}"]
+    instructions = torch.backends.cpu.get_cpu_capability()
+    parts = [name, instructions, f"{os.cpu_count()} CPUs", f"{threads} thread{'s' * (threads != 1)}"]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())
     return ", ".join(parts)

@@ -22,6 +22,7 @@ from torch import Tensor
 from training.config import TrainConfig, load_config, with_optim
 from training.distributed import start_accelerator, with_native_precision
 from training.networks import build_networks, moving_average
+from training.provenance import short_path
 from training.train import backward
 
 
@@ -118,7 +119,8 @@ def main(arguments: list[str] | None = None) -> None:
     report = {
         "command": f"python -m training.step_cost --preset {args.preset} --micro-batch {args.micro_batch} "
         f"--micro-batches {args.micro_batches} --steps {args.steps}"
-        + "".join(f" --set {setting}" for setting in args.set),
+        + "".join(f" --set {setting}" for setting in args.set)
+        + f" --output {short_path(str(args.output))}",
         **found,
         "precision": config.optim.precision,
         "gradient_checkpointing": config.optim.gradient_checkpointing,
