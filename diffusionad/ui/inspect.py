@@ -163,7 +163,7 @@ class InspectTab:
         self.settings.connect(page)
         own = self.own_settings.click(self.own_again, page.visit, settings, **LIGHT)
         own.then(self.inspect, **run)
-        self.where.connect(self.picture, [own, adopted])
+        self.where.connect(self.picture, [own, adopted, example, brought, uploaded, handed])
         self.explain_button.click(
             self.explain, [page.visit, view.last], self.steps, **{**heavy, "show_progress_on": self.steps}
         )

@@ -54,7 +54,7 @@ class WhereToLook:
 
         Args:
             picture: to be painted over.
-            others: events that may have changed the region.
+            others: events that may have changed picture or region.
         """
         visit = self.page.visit
         follow = {
@@ -67,7 +67,7 @@ class WhereToLook:
         self.accordion.expand(lambda: True, None, self.is_open, **LIGHT).then(**follow)
         self.accordion.collapse(lambda: False, None, self.is_open, **LIGHT)
         self.reset.click(lambda: None, None, self.roi, **LIGHT).then(**follow)
-        picture.change(**follow)
+        # Not picture.change: listening to it, Gradio's camera took no photo any more.
         for event in others:
             event.then(**follow)
         self.canvas.input(
