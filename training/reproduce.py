@@ -81,14 +81,15 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> int:
         output = args.output or runs_folder() / args.dataset
-        names, data = chosen_categories(args.dataset, args.data), settings_of(args).data
+        names, config = chosen_categories(args.dataset, args.data), settings_of(args)
+        data = config.data
         if not data.texture_folder or data.foreground == "classical":
             say(
                 "The paper pastes textures of DTD and has masks of the objects; this run has "
                 f"{data.texture_folder or 'built-in textures'} and masks from {data.foreground!r}: "
                 "`--set data.texture_folder=DTD/images --set data.foreground=rembg` comes closer."
             )
-        failures = run_each(train, settings_of(args), names, output, configure=as_in_the_paper, say=say)
+        failures = run_each(train, config, names, output, configure=as_in_the_paper, say=say)
         if WRITES and any(is_finished(output / name) for name in names):
             print(write_tables(output))
         for name, reason in failures.items():

@@ -148,9 +148,7 @@ class TwinErrors:
         found = {}
         if self.squared > 0:
             found["psnr_normal_db"] = float(-10 * np.log10(self.squared / self.normal_pixels))
-        before, after = (
-            (sum(sums) for sums in zip(*self.inside.values(), strict=True)) if self.inside else (0, 0)
-        )
+        before, after = (sum(sums[i] for sums in self.inside.values()) for i in (0, 1))
         if before > 0:
             found["defect_residue"] = after / before
         return found

@@ -54,9 +54,9 @@ def _sentence(error: Exception) -> str | None:
     """What to tell a visitor; None for a bug."""
     # On a CPU, torch's allocator raises no type of its own.
     is_full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    if is_full:
+        return "There is too little memory for this picture; shrink it first."
     match error:
-        case _ if is_full:
-            return "There is too little memory for this picture; shrink it first."
         case ValueError() | OSError() | RuntimeError() if str(error):
             return " ".join(str(error).split())
     return None

@@ -191,8 +191,7 @@ class InspectTab:
     def own_again(self, visit: Visit) -> Changes:
         """The model's own settings, with the visitor's calibration; nothing painted."""
         model = self.page.model(visit)
-        own = visit.calibration.threshold if visit.calibration else model.pipeline.config.threshold
-        threshold = round(own, THRESHOLD_DIGITS)
+        threshold = round(self.page.threshold(visit), THRESHOLD_DIGITS)
         return {self.view.threshold: threshold, **self.settings.own(model), self.where.roi: None}
 
     def new_picture(self, picture: Upload | None) -> Changes:
@@ -241,11 +240,10 @@ class InspectTab:
         """Run the model on the picture."""
         *settings, roi = values
         model = self.page.model(visit)
-        own = visit.calibration.threshold if visit.calibration else model.pipeline.config.threshold
         inspected = inspect_upload(
             model,
             picture,
-            threshold=meant(threshold, own),
+            threshold=meant(threshold, self.page.threshold(visit)),
             calibration=visit.calibration,
             max_side=MAX_SHOWN_SIDE,
             roi=roi,

@@ -46,3 +46,9 @@ class Page:
     def model(self, visit: Visit) -> Model:
         """The visitor's model, loaded; the first one on offer before a choice."""
         return self.registry.get(visit.model)
+
+    def threshold(self, visit: Visit) -> float:
+        """That of the visitor's calibration, else the model's own."""
+        return (
+            visit.calibration.threshold if visit.calibration else self.model(visit).pipeline.config.threshold
+        )

@@ -138,8 +138,7 @@ class ManyFiles:
         forget(last)
         yield {self.batch: None, self.status: waiting("Unpacking …")}
         model = self.page.model(visit)
-        own = visit.calibration.threshold if visit.calibration else model.pipeline.config.threshold
-        batch = Batch(new_folder(), visit, own)
+        batch = Batch(new_folder(), visit, self.page.threshold(visit))
         yield {self.batch: batch}  # from here on the folder goes away with the visitor
         pictures = batch.folder / "pictures"
         for folder in (pictures, batch.output):
