@@ -45,9 +45,14 @@ def with_native_precision(config: TrainConfig) -> TrainConfig:
     if torch.cuda.is_available():
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+        native = processor_computes_in_bf16()
     return with_optim(config, precision="bf16" if native else "no")
+
+
+def processor_computes_in_bf16() -> bool:
+    """Whether this CPU has instructions for it."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def check_statistics(config: TrainConfig, processes: int, device: str) -> None:
