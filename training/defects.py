@@ -194,12 +194,12 @@ def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
 def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
     """A piece broken out of the object's border: the nearest background is continued into the object.
 
-    Where object and background differ by more than |contrast|, they are mixed until they differ by that.
-    Declines where the region is the whole picture, for it has no border then.
+    Where object and background differ by more than |contrast|, they are mixed until they differ by that. An
+    object that fills the picture breaks at the frame; no background is known then: the broken face has half of
+    the grain that was there, and its mean is off by the contrast (at least twice the grain).
     """
-    if region.all():
-        return None
-    border = region & ~ndimage.binary_erosion(region, border_value=1)
+    fills = bool(region.all())
+    border = region & ~ndimage.binary_erosion(region, border_value=0 if fills else 1)
     centre_y, centre_x = random_point(border, rng)
     radius = max(2.0, min(region.shape) * 2 ** rng.uniform(-5.5, -3))
     window = _window(centre_y, centre_x, math.ceil(1.5 * radius))
@@ -208,12 +208,41 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     x = np.arange(local.shape[1]) + (window[1].start - centre_x)
     distance = np.hypot(y, x) / radius
     bite = local & (distance < 1 + 0.5 * perlin_noise(*local.shape, 3, 3, rng))
+    delta = np.zeros_like(image)
+    if fills:
+        face = (old + old[bite].mean(axis=0)) / 2 + _above_grain(image, contrast)
+        delta[window] = np.where(bite[..., None], face - old, 0)
+        return _add(image, delta, region)
     nearest = ndimage.distance_transform_edt(local, return_distances=False, return_indices=True)
     # Averaged over 3 x 3 pixels, or single background pixels would be drawn out into streaks.
     background = ndimage.uniform_filter(np.where(local[..., None], 0, old), (3, 3, 0))
     weight = ndimage.uniform_filter((~local).astype(np.float32), 3)[..., None]
     fill = (background / np.maximum(weight, 1e-6))[tuple(nearest)]
-    delta = np.zeros_like(image)
     delta[window] = np.where(bite[..., None], fill - old, 0)
     typical = float(np.median(largest_change(delta[window])[bite]))
     return _add(image, delta * np.float32(min(1.0, abs(contrast) / max(typical, 1e-6))), region)
+
+
+def roughness(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
+    """A part of the surface finished otherwise: its grain is coarser or smoother, within a sharp outline.
+
+    The deviations from the local mean are multiplied by 1.5 to 4, or by 0 to 0.4, and the whole is shifted by
+    up to half the contrast. The part lies on one side of a nearly straight line through the region, covers 3
+    to 40 % of it, and is the mask. Declines where the picture is too smooth to show it.
+    """
+    height, width = region.shape
+    around = 2 * round(8 * min(height, width) / 256) + 1
+    grain = image - ndimage.uniform_filter(image, (around, around, 0))
+    gain = 1.5 * (4 / 1.5) ** rng.random() if rng.random() < 0.7 else rng.uniform(0, 0.4)
+    angle = math.pi / 2 * rng.integers(4) + rng.normal(0, 0.15)  # machines move along the picture's sides
+    y = np.arange(height, dtype=np.float32)[:, None] / height
+    x = np.arange(width, dtype=np.float32) / width
+    side = np.float32(math.cos(angle)) * x + np.float32(math.sin(angle)) * y
+    side = side + np.float32(0.04) * perlin_noise(height, width, 4, 4, rng)
+    part = region & (side <= np.quantile(side[region], rng.uniform(0.03, 0.4)))
+    shift = contrast * rng.uniform(-0.5, 0.5)
+    delta = grain * np.float32(gain - 1) + np.float32(shift)
+    after = np.clip(image + delta, 0, 1)
+    if not (visible_change(image, after) & part).sum() >= part.sum() / 2:
+        return None
+    return np.where(part[..., None], after, image), part
