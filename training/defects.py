@@ -221,28 +221,3 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     delta[window] = np.where(bite[..., None], fill - old, 0)
     typical = float(np.median(largest_change(delta[window])[bite]))
     return _add(image, delta * np.float32(min(1.0, abs(contrast) / max(typical, 1e-6))), region)
-
-
-def roughness(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """A part of the surface finished otherwise: its grain is coarser or smoother, within a sharp outline.
-
-    The deviations from the local mean are multiplied by 1.5 to 4, or by 0 to 0.4, and the whole is shifted by
-    up to half the contrast. The part lies on one side of a nearly straight line through the region, covers 3
-    to 40 % of it, and is the mask. Declines where the picture is too smooth to show it.
-    """
-    height, width = region.shape
-    around = 2 * round(8 * min(height, width) / 256) + 1
-    grain = image - ndimage.uniform_filter(image, (around, around, 0))
-    gain = 1.5 * (4 / 1.5) ** rng.random() if rng.random() < 0.7 else rng.uniform(0, 0.4)
-    angle = math.pi / 2 * rng.integers(4) + rng.normal(0, 0.15)  # machines move along the picture's sides
-    y = np.arange(height, dtype=np.float32)[:, None] / height
-    x = np.arange(width, dtype=np.float32) / width
-    side = np.float32(math.cos(angle)) * x + np.float32(math.sin(angle)) * y
-    side = side + np.float32(0.04) * perlin_noise(height, width, 4, 4, rng)
-    part = region & (side <= np.quantile(side[region], rng.uniform(0.03, 0.4)))
-    shift = contrast * rng.uniform(-0.5, 0.5)
-    delta = grain * np.float32(gain - 1) + np.float32(shift)
-    after = np.clip(image + delta, 0, 1)
-    if not (visible_change(image, after) & part).sum() >= part.sum() / 2:
-        return None
-    return np.where(part[..., None], after, image), part

@@ -26,7 +26,6 @@ OTHER_FAMILIES: dict[str, Callable[[np.ndarray, np.ndarray, float, np.random.Gen
     "shading": defects.shading,
     "dots": defects.dots,
     "chip": defects.chip,
-    "roughness": defects.roughness,
     "patch": patches.patch,
     "poisson": patches.poisson,
 }
