@@ -3,7 +3,7 @@
     python -m training.benchmark --output benchmarks/latency.json [--model FOLDER] [--threads 2]
 
 Without a model, the networks of the preset are timed with fresh weights: speed does not depend on their
-values. bf16 is timed where the processor computes in it: emulated, it takes many times as long and helps nobody.
+values. bf16 is timed where the processor computes in it: emulated, it takes many times as long.
 """
 
 import argparse

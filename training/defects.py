@@ -195,7 +195,7 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     """A piece broken out of the object's border: the nearest background is continued into the object.
 
     Where object and background differ by more than |contrast|, they are mixed until they differ by that. An
-    object that fills the picture breaks at the frame; no background is known then: the broken face has half of
+    object that fills the picture breaks at the frame, and no background is known: the broken face has half of
     the grain that was there, and its mean is off by the contrast (at least twice the grain).
     """
     fills = bool(region.all())
