@@ -70,8 +70,12 @@ def test_a_stopped_ablation_goes_on_without_measuring_again(
     output.with_suffix(".json").write_text(json.dumps(report))
     measure, calls = ablation.evaluate, []
     monkeypatch.setattr(ablation, "evaluate", lambda *a, **k: calls.append(a[2]) or measure(*a, **k))
+    monkeypatch.setattr(ablation.sys, "argv", ["ablation", "--studies", "input"])
     run(tiny_model_folder, waves, output, "input")
     assert calls == ["input: the picture twice"]
+    commands = json.loads(output.with_suffix(".json").read_text())["commands"]
+    assert commands[0] == report["commands"][0] and commands[1].endswith("--studies input")
+    assert all(f"`{command}`" in output.with_suffix(".md").read_text() for command in commands)
     assert labels_of(output, "input") == ["picture and reconstruction", "the picture twice"]
 
 

@@ -70,7 +70,7 @@ def setting_studies(pipeline: DiffusionADPipeline) -> dict[str, list[Variant]]:
             (f"w = {coarse_only:.3g} (coarse only)", {"guidance_weight": coarse_only}),
         ],
         "grid": [(f"{f}, {c}, w = {w:g}", dict(zip(names, (f, c, w), strict=True))) for f, c, w in grid],
-        "noise": [(f"{n} draws", {"num_noise_samples": n}) for n in NOISE_SAMPLES],
+        "noise": [(f"{n} draw{'s' * (n > 1)}", {"num_noise_samples": n}) for n in NOISE_SAMPLES],
         "seeds": [(f"seed {seed}", {"seed": seed}) for seed in SEEDS],
     }
 
@@ -102,14 +102,16 @@ class Ablation:
         self.model, self.records, self.path = model, records, path
         self.pipeline = DiffusionADPipeline.from_pretrained(model)
         about = {"data_sha256": data_sha256(records), "n": len(records), **provenance(self.pipeline, model)}
-        self.report: dict[str, Any] = {**about, "rows": []}
+        commands, rows = [about.pop("command")], []
         if path.is_file():
             stored = json.loads(path.read_text(encoding="utf-8"))
             if any(stored[key] != about[key] for key in ("data_sha256", "pipeline_sha256")):
                 raise ValueError(
                     f"`{path}` holds rows of another pipeline or of other pictures; choose another --output."
                 )
-            self.report["rows"] = stored["rows"]
+            rows = stored["rows"]
+            commands = list(dict.fromkeys([*stored["commands"], *commands]))
+        self.report: dict[str, Any] = {"commands": commands, **about, "rows": rows}
 
     def run(self, study: str, data: Path, config: str, minutes: float) -> None:
         """Measure what is still missing of a study."""

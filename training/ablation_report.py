@@ -33,7 +33,8 @@ DIGITS = {"psnr_normal_db": 2, "cpu_ms_per_picture": 0}  # others: 4
 def write_report(report: dict[str, Any], path: Path) -> str:
     """A table a study in Markdown, with the spread over the seeds; returns the text."""
     parts = [
-        f"{report['n']} test pictures; `{report['command']}`; {report['machine']}.",
+        f"{report['n']} test pictures; {report['machine']}; by "
+        + ", ".join(f"`{c}`" for c in report["commands"]),
         "Defect residue: what is left of a defect in the reconstruction, against its clean twin; 0 is a "
         "perfect repair, 1 none.",
     ]
