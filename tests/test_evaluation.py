@@ -110,7 +110,11 @@ def test_a_list_of_development_pictures_that_cannot_be_meant_is_refused(
 def test_figures_of_a_run_say_how_it_was_trained(tmp_path) -> None:
     facts = {"steps": 7, "train_minutes": 1.5, "command": "python -m training.train", "machine": "here"}
     (tmp_path / "metrics.json").write_text(json.dumps({**facts, "pipeline_sha256": "a"}))
+    validated = {"step": 5, "minutes": 1.0, "psnr_normal_db": 30.0, "synthetic_image_auroc": 1.0, "noise": 1}
+    lines = [{"step": 4, "minutes": 0.8, "noise": 0.1}, validated]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = facts_of_run(tmp_path / "pipeline", "a")
+    assert found["curve"] == [{name: value for name, value in validated.items() if name != "noise"}]
     assert (found["steps"], found["train_command"]) == (7, "python -m training.train")
     assert facts_of_run(tmp_path / "pipeline", "b") == {}
 

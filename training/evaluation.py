@@ -22,6 +22,7 @@ from diffusionad import DiffusionADPipeline
 from diffusionad.finite import check_finite
 from diffusionad.loading import find_folder
 from training.catalog import Record, categories, scan
+from training.curves import read_log
 from training.figures import write_figures
 from training.intervals import REPLICATES
 from training.metrics import METRICS
@@ -32,6 +33,7 @@ from training.tally import Tally, TwinErrors
 
 BATCH = 16
 FACTS_OF_RUN = ("steps", "train_minutes", "processes", "train_config")
+CURVE = ("minutes", "step", "psnr_normal_db", "synthetic_image_auroc", "synthetic_pixel_ap")
 # Of the figures over all test pictures, beside those over the ones that no choice was made with.
 KEPT = (*METRICS, "per_defect", "n_good", "n_defective")
 
@@ -154,7 +156,11 @@ def read_development(path: Path, records: list[Record]) -> set[Path]:
 
 
 def facts_of_run(folder: Path, sha256: str) -> dict[str, Any]:
-    """What the run that trained these very weights says of it; nothing where there is no such run."""
+    """What the run that trained these very weights says of it; nothing where there is no such run.
+
+    "curve" is what validation found on held-out synthetic defects after how many minutes: the test split is
+    looked at once, after the last one.
+    """
     file = folder.parent / "metrics.json"
     if not file.is_file():
         return {}
@@ -164,6 +170,8 @@ def facts_of_run(folder: Path, sha256: str) -> dict[str, Any]:
     facts = {name: found[name] for name in FACTS_OF_RUN if name in found}
     if "train_config" in facts:
         facts["train_config"]["data"]["path"] = short_path(facts["train_config"]["data"]["path"])
+    validated = [row for row in read_log(folder.parent / "log.jsonl") if "psnr_normal_db" in row]
+    facts["curve"] = [{name: row[name] for name in CURVE if name in row} for row in validated]
     return facts | {"train_command": found["command"], "train_machine": found["machine"]}
 
 
