@@ -257,7 +257,7 @@ def test_an_object_that_fills_the_picture_is_chipped_at_the_frame(bank):
         mask = sample.mask > 0
         assert sample.family == "chip" and mask.mean() < 0.1
         assert mask[[0, -1]].any() or mask[:, [0, -1]].any()
-        if mask.sum() > 50:  # an even tone: less grain than before, and another level
+        if mask.sum() > 50:  # half of the grain, and another level
             assert sample.image[mask].std() < 0.6 * grainy[mask].std()
             assert abs(sample.image[mask].mean() - grainy[mask].mean()) > 0.05
 

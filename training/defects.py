@@ -199,7 +199,7 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     the grain that was there, and its mean is off by the contrast (at least twice the grain).
     """
     fills = bool(region.all())
-    border = region & ~ndimage.binary_erosion(region, border_value=0 if fills else 1)
+    border = region & ~ndimage.binary_erosion(region, border_value=not fills)
     centre_y, centre_x = random_point(border, rng)
     radius = max(2.0, min(region.shape) * 2 ** rng.uniform(-5.5, -3))
     window = _window(centre_y, centre_x, math.ceil(1.5 * radius))
