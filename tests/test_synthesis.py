@@ -13,7 +13,7 @@ from PIL import Image
 
 from training import perlin
 from training.config import load_config
-from training.defects import VISIBLE, keep_visible
+from training.defects import VISIBLE, chip, keep_visible
 from training.foreground import foreground_mask, foreground_source
 from training.patches import harmonic
 from training.perlin import perlin_mask, perlin_noise
@@ -161,6 +161,28 @@ def test_what_does_not_stand_out_from_the_grain_is_taken_back():
     assert keep_visible(image, image + delta, mask, sigma=100) is None
 
 
+@pytest.mark.parametrize("side", [64, 128, 256])
+def test_a_spot_is_as_visible_in_a_small_picture_as_in_a_large_one(side: int):
+    noise = np.random.default_rng(0).normal(0.5, 0.05, (side, side, 1))
+    image = noise.clip(0, 1).repeat(3, axis=-1).astype(np.float32)
+    row, column = np.ogrid[:side, :side]
+    mask = np.hypot(row - side / 2, column - side / 2) < side / 32
+    damaged = np.where(mask[..., None], image - np.float32(0.25), image)
+    assert keep_visible(image, damaged, mask, sigma=8) is not None
+    assert keep_visible(image, damaged, mask, sigma=18) is None
+
+
+def test_a_spot_beside_an_edge_is_seen_against_the_surface_that_it_lies_on():
+    rng = np.random.default_rng(0)
+    image = rng.normal(0.6, 0.02, (128, 128, 1)).clip(0, 1).repeat(3, axis=-1).astype(np.float32)
+    image[:, :5] = 0.1  # beside the part
+    mask = np.zeros((128, 128), bool)
+    mask[60:66, 7:13] = True
+    damaged = np.where(mask[..., None], image - np.float32(0.12), image)
+    _, kept = keep_visible(image, damaged, mask, sigma=8)
+    assert np.array_equal(kept, mask)
+
+
 def test_a_patch_is_no_stronger_than_the_contrast(bank):
     halves = np.full((SIZE, SIZE, 3), 0.2, np.float32)
     halves[:, SIZE // 2 :] = 0.8
@@ -260,6 +282,17 @@ def test_an_object_that_fills_the_picture_is_chipped_at_the_frame(bank):
         if mask.sum() > 50:  # half of the grain, and another level
             assert sample.image[mask].std() < 0.6 * grainy[mask].std()
             assert abs(sample.image[mask].mean() - grainy[mask].mean()) > 0.05
+
+
+def test_a_strip_along_the_frame_grows_into_the_part():
+    image = np.full((128, 128, 3), 0.7, np.float32)
+    image[:, :4] = 0.2
+    rng = np.random.default_rng(0)
+    chips = [chip(image, np.ones((128, 128), bool), contrast=-0.6, rng=rng) for _ in range(120)]
+    grown = [mask for after, mask in chips if np.allclose(after[mask], 0.2)]
+    assert len(grown) > 8  # a quarter of them lies at that side, large enough for a strip to show
+    for mask in grown:
+        assert mask[:, 4:20].any() and not mask[:, :4].any() and not mask[:, 25:].any()
 
 
 def test_a_chip_lies_at_the_border_of_the_object(picture, bank):

@@ -81,8 +81,9 @@ def keep_visible(image: np.ndarray, damaged: np.ndarray, mask: np.ndarray, sigma
 
     A connected part counts as seen where a matched filter would find it `sigma` standard deviations above the
     texture around it: the root of the sum of (change / local standard deviation)^2, both averaged over 3 x 3
-    pixels, which leave a ninth of the pixels independent. Parts that are not seen are taken back: labelled,
-    they would teach that texture is a defect.
+    pixels, which leave a ninth of the pixels independent. A picture of half the size has a quarter of the
+    pixels for the same defect; so the root is brought to 256 pixels. Parts that are not seen are taken back:
+    labelled, they would teach that texture is a defect.
     """
     labels, count = ndimage.label(mask, np.ones((3, 3)))
     delta = damaged - image
@@ -90,9 +91,11 @@ def keep_visible(image: np.ndarray, damaged: np.ndarray, mask: np.ndarray, sigma
     change, level = (ndimage.uniform_filter(values[..., channel], 3) for values in (delta, image))
     around = 2 * round(12 * min(mask.shape) / 256) + 1
     spread = ndimage.uniform_filter(level**2, around) - ndimage.uniform_filter(level, around) ** 2
+    spread = ndimage.minimum_filter(spread, around)
     # No steadier than a grey level: cameras are not.
     ratio = np.minimum(change**2 / np.maximum(spread, (1 / 255) ** 2), STANDS_OUT**2)
-    seen = np.sqrt(ndimage.sum_labels(ratio, labels, np.arange(count + 1))) / 3 >= sigma
+    found = np.sqrt(ndimage.sum_labels(ratio, labels, np.arange(count + 1))) / 3
+    seen = found * 256 / min(mask.shape) >= sigma
     seen[0] = False
     kept = seen[labels]
     return (np.where((mask & ~kept)[..., None], image, damaged), kept) if kept.any() else None
@@ -191,12 +194,29 @@ def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     return _add(image, _above_grain(image, contrast) * shape, region)
 
 
+def _stretched_from_frame(
+    image: np.ndarray, window: tuple[slice, slice], point: tuple[int, int], factor: float
+) -> np.ndarray:
+    """A window of the picture whose strip along the frame, on the side next to `point`, is `factor` times as
+    wide.
+    """
+    distances = [(point[axis], image.shape[axis] - 1 - point[axis]) for axis in (0, 1)]
+    axis = int(min(distances[1]) < min(distances[0]))
+    at_end = distances[axis][1] < distances[axis][0]
+    last = image.shape[axis] - 1
+    lines = np.arange(last + 1)[window[axis]]
+    lines = last - ((last - lines) / factor).astype(int) if at_end else (lines / factor).astype(int)
+    other = window[1 - axis]
+    return image[lines, other] if axis == 0 else image[other, lines]
+
+
 def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
     """A piece broken out of the object's border: the nearest background is continued into the object.
 
     Where object and background differ by more than |contrast|, they are mixed until they differ by that. An
-    object that fills the picture breaks at the frame, and no background is known: the broken face has half of
-    the grain that was there, and its mean is off by the contrast (at least twice the grain).
+    object that fills the picture breaks at the frame: what lies along the frame, such as a narrow strip of
+    background, grows 2 to 5 times as wide. Where nothing else lies there, the broken face has half of the
+    grain that was there, and its mean is off by the contrast (at least twice the grain).
     """
     fills = bool(region.all())
     border = region & ~ndimage.binary_erosion(region, border_value=not fills)
@@ -208,16 +228,18 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     x = np.arange(local.shape[1]) + (window[1].start - centre_x)
     distance = np.hypot(y, x) / radius
     bite = local & (distance < 1 + 0.5 * perlin_noise(*local.shape, 3, 3, rng))
-    delta = np.zeros_like(image)
     if fills:
-        face = (old + old[bite].mean(axis=0)) / 2 + _above_grain(image, contrast)
-        delta[window] = np.where(bite[..., None], face - old, 0)
-        return _add(image, delta, region)
-    nearest = ndimage.distance_transform_edt(local, return_distances=False, return_indices=True)
-    # Averaged over 3 x 3 pixels, or single background pixels would be drawn out into streaks.
-    background = ndimage.uniform_filter(np.where(local[..., None], 0, old), (3, 3, 0))
-    weight = ndimage.uniform_filter((~local).astype(np.float32), 3)[..., None]
-    fill = (background / np.maximum(weight, 1e-6))[tuple(nearest)]
-    delta[window] = np.where(bite[..., None], fill - old, 0)
-    typical = float(np.median(largest_change(delta[window])[bite]))
-    return _add(image, delta * np.float32(min(1.0, abs(contrast) / max(typical, 1e-6))), region)
+        fill = _stretched_from_frame(image, window, (centre_y, centre_x), factor=rng.uniform(2, 5))
+    else:
+        nearest = ndimage.distance_transform_edt(local, return_distances=False, return_indices=True)
+        # Averaged over 3 x 3 pixels, or single background pixels would be drawn out into streaks.
+        background = ndimage.uniform_filter(np.where(local[..., None], 0, old), (3, 3, 0))
+        weight = ndimage.uniform_filter((~local).astype(np.float32), 3)[..., None]
+        fill = (background / np.maximum(weight, 1e-6))[tuple(nearest)]
+    typical = float(np.median(largest_change(fill - old)[bite]))
+    strength = np.float32(min(1.0, abs(contrast) / max(typical, 1e-6)))
+    if fills and typical <= 3 * grain_of(image):
+        fill, strength = (old + old[bite].mean(axis=0)) / 2 + _above_grain(image, contrast), np.float32(1)
+    delta = np.zeros_like(image)
+    delta[window] = np.where(bite[..., None], strength * (fill - old), 0)
+    return _add(image, delta, region)

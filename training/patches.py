@@ -105,8 +105,8 @@ def _strength(image: np.ndarray, delta: np.ndarray, contrast: float) -> tuple[np
 
 
 def _sides(image: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """Height and width of a patch: 1/16 to 1/3.5 of the picture, independently."""
-    side_y, side_x = (max(4, int(min(image.shape[:2]) * 2 ** rng.uniform(-4, -1.8))) for _ in range(2))
+    """Height and width of a patch: 1/16 to 1/1.6 of the picture, independently."""
+    side_y, side_x = (max(4, int(min(image.shape[:2]) * 2 ** rng.uniform(-4, -0.7))) for _ in range(2))
     return side_y, side_x
 
 
