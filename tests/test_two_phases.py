@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
 
 import pytest
@@ -161,6 +161,14 @@ def test_most_crops_of_damaged_samples_show_the_damage() -> None:
     assert not label[~damaged].any()
     assert crops[0]["x_0"].shape == (8, 3, 16, 16)
     assert crops[0]["mask"].shape == (8, 1, 16, 16)
+
+
+def test_a_bank_does_not_turn_what_lies_in_one_position() -> None:
+    ramp = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32)  # grows from left to right
+    config = load_config("tiny", TWO_PHASES)
+    sample = {"x_0": ramp, "mask": torch.zeros(1, 1, 32, 32)}
+    drawn = ReconstructionBank(repeat(sample), lambda batch: batch["x_0"], config, 0, rank=0).draw()
+    assert (drawn["x_0"].diff(dim=3) > 0).all() and (drawn["x_0_hat"].diff(dim=3) > 0).all()
 
 
 def test_minutes_become_steps_of_both_phases_and_a_resumed_run_keeps_them(

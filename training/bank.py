@@ -53,7 +53,10 @@ class ReconstructionBank:
         self.count += 1
 
     def draw(self) -> dict[str, Tensor]:
-        """Every `bank_steps` steps one more sample comes in; then a batch of crops, turned and mirrored.
+        """Every `bank_steps` steps one more sample comes in; then a batch of crops.
+
+        They stay upright: parts lie in one position, and who has seen them turned no longer sees that a print
+        is upside down, or a surface ground crosswise.
 
         Returns:
             x_0 and x_0_hat [B,3,c,c] in [-1, 1], mask [B,1,c,c], label [B].
@@ -77,11 +80,5 @@ class ReconstructionBank:
             pixel = damaged[rng.integers(len(damaged))].numpy()
             corner = np.clip(pixel - rng.integers(crop, size=2), 0, side - crop)
         window = (slot, slice(None), slice(corner[0], corner[0] + crop), slice(corner[1], corner[1] + crop))
-        turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
-
-        def turn(picture: Tensor) -> Tensor:
-            picture = torch.rot90(picture, turns, (1, 2))
-            return picture.flip(2) if mirrored else picture
-
         x_0 = self.x_0[window].float() / 127.5 - 1
-        return turn(x_0), turn(self.x_0_hat[window].float()), turn(self.mask[window].float())
+        return x_0, self.x_0_hat[window].float(), self.mask[window].float()
