@@ -172,6 +172,15 @@ def test_a_spot_is_as_visible_in_a_small_picture_as_in_a_large_one(side: int):
     assert keep_visible(image, damaged, mask, sigma=18) is None
 
 
+def test_plain_defects_come_first():
+    config = SynthesisConfig(visible_sigma=8, visible_sigma_start=20, easy_samples=1000)
+    limits = [config.after(samples).visible_sigma for samples in (0, 500, 1000, 5000)]
+    assert limits == [20, 14, 8, 8]
+    assert SynthesisConfig(visible_sigma=8).after(0).visible_sigma == 8
+    with pytest.raises(ValueError, match="harder to see"):
+        SynthesisConfig(visible_sigma=8, visible_sigma_start=5)
+
+
 def test_a_spot_beside_an_edge_is_seen_against_the_surface_that_it_lies_on():
     rng = np.random.default_rng(0)
     image = rng.normal(0.6, 0.02, (128, 128, 1)).clip(0, 1).repeat(3, axis=-1).astype(np.float32)

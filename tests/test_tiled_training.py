@@ -63,6 +63,24 @@ def test_a_crop_depends_on_seed_epoch_and_index_alone(good_folder: Path) -> None
     assert len({crop.tobytes() for crop in crops}) == 4
 
 
+def test_faint_defects_come_later_in_training_and_at_once_in_validation(good_folder: Path) -> None:
+    faint = ["synthesis.visible_sigma=0.5", "synthesis.visible_sigma_start=0", *TILED]
+    eased = [
+        "synthesis.visible_sigma=0.5",
+        "synthesis.visible_sigma_start=60",
+        "synthesis.easy_samples=24",
+        *TILED,
+    ]
+    paths = paths_of(good_folder)
+    always, later = (SyntheticAnomalies(paths, load_config("tiny", s), 0, 1.0) for s in (faint, eased))
+    first = [(always[0, i]["mask"], later[0, i]["mask"]) for i in range(8)]
+    last = [(always[24, i]["mask"], later[24, i]["mask"]) for i in range(8)]
+    assert not all(torch.equal(*pair) for pair in first)
+    assert all(torch.equal(*pair) for pair in last)
+    one, two = (Validation(paths, load_config("tiny", settings)) for settings in (faint, eased))
+    assert all(np.array_equal(*pair) for pair in zip(one.masks, two.masks, strict=True))
+
+
 def test_a_normal_sample_is_its_crop_and_the_crop_is_a_piece_of_the_picture(numbered: Path) -> None:
     samples = SyntheticAnomalies([numbered], load_config("tiny", TILED), seed=0, probability=0.0)
     pixels = read_image(numbered)

@@ -82,7 +82,8 @@ class SyntheticAnomalies(Dataset):
         if self.textures is None:
             folder = self.config.data.texture_folder
             self.textures = TextureBank(Path(folder) if folder else None, self.config.data.image_size)
-        sample = synthesize(image, rng, self.synthesis, self.textures, foreground)
+        synthesis = self.synthesis.after(epoch * len(self.paths))
+        sample = synthesize(image, rng, synthesis, self.textures, foreground)
         x_0 = _as_tensor(sample.image)
         clean = {"clean": _as_tensor(image)} if self.config.optim.repair else {}
         return {

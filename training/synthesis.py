@@ -10,7 +10,7 @@ augmented foreign texture or, for objects half of the time, with the augmented p
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -62,6 +62,9 @@ class SynthesisConfig:
     visible_only: bool = False
     # Above 0: parts of a defect that stand out from the texture around them by less are taken back.
     visible_sigma: float = 0.0
+    # Above 0: plain defects first. The limit starts here and falls to `visible_sigma` over `easy_samples`.
+    visible_sigma_start: float = 0.0
+    easy_samples: int = 0
     # On grey pictures the foreign textures turn grey, lest colour alone give every defect away.
     grey_follows_picture: bool = False
 
@@ -78,9 +81,15 @@ class SynthesisConfig:
                 f"`opacity_min` ({self.opacity_min}) and `opacity_max` ({self.opacity_max}) must be ordered, "
                 "from 0 (only the paste is seen) to less than 1 (nothing of it would be)"
             )
-        for name in ("visible_sigma", "contrast_max_grains"):
+        for name in ("visible_sigma", "visible_sigma_start", "contrast_max_grains"):
             if not 0 <= getattr(self, name) <= 100:
                 raise ValueError(f"`{name}` is {getattr(self, name)}; it must lie between 0 and 100")
+        if 0 < self.visible_sigma_start < self.visible_sigma or self.easy_samples < 0:
+            raise ValueError(
+                f"`visible_sigma_start` ({self.visible_sigma_start}) must be 0 or at least `visible_sigma` "
+                f"({self.visible_sigma}), `easy_samples` ({self.easy_samples}) at least 0: defects become "
+                "harder to see, not easier"
+            )
         if not 0 <= self.perlin_scale_log2_max <= 8:
             raise ValueError(
                 f"`perlin_scale_log2_max` is {self.perlin_scale_log2_max}; it must lie between 0 and 8"
@@ -92,6 +101,14 @@ class SynthesisConfig:
                 f"`contrast_min_levels` ({self.contrast_min_levels}) and `contrast_max_levels` "
                 f"({self.contrast_max_levels}) must be ordered, between 2 and 255 grey levels"
             )
+
+    def after(self, samples: int) -> "SynthesisConfig":
+        """What defects look like once so many samples have been seen: easy ones first."""
+        if self.visible_sigma_start == 0 or samples >= self.easy_samples:
+            return self
+        left = 1 - samples / self.easy_samples
+        sigma = self.visible_sigma + left * (self.visible_sigma_start - self.visible_sigma)
+        return replace(self, visible_sigma=sigma, visible_sigma_start=0.0)
 
 
 @dataclass

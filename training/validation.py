@@ -6,6 +6,7 @@ textures were seen. Families kept out of training would judge more strictly, but
 tells. Of pictures that are seen in tiles, crops are taken, as in training.
 """
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -35,6 +36,8 @@ class Validation:
     """
 
     def __init__(self, paths: list[Path], config: TrainConfig):
+        hard = dataclasses.replace(config.synthesis, visible_sigma_start=0.0)  # the defects of the end
+        config = dataclasses.replace(config, synthesis=hard)
         samples = SyntheticAnomalies(paths, config, seed=config.optim.seed + SEED_OFFSET, probability=1.0)
         count = min(MAX_PICTURES, max(len(paths), 8))
         rounds = math.ceil(count / len(paths))
