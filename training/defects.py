@@ -81,7 +81,8 @@ def keep_visible(image: np.ndarray, damaged: np.ndarray, mask: np.ndarray, sigma
 
     A connected part counts as seen where a matched filter would find it `sigma` standard deviations above the
     texture around it: the root of the sum of (change / local standard deviation)^2, both averaged over 3 x 3
-    pixels, which leave a ninth of the pixels independent. A picture of half the size has a quarter of the
+    pixels, which leave a ninth of the pixels independent. It is the deviation of the steadiest neighbourhood
+    of each pixel, lest an edge nearby counts as texture. A picture of half the size has a quarter of the
     pixels for the same defect; so the root is brought to 256 pixels. Parts that are not seen are taken back:
     labelled, they would teach that texture is a defect.
     """
