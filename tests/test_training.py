@@ -209,6 +209,28 @@ def test_what_would_fail_at_the_first_validation_fails_before_the_first_step(
     assert not (tmp_path / "run/config.toml").exists() and not list((tmp_path / "run").glob("*"))
 
 
+def test_the_last_weights_that_validation_cannot_tell_from_the_best_are_published(
+    good_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    criteria = iter((0.40, 0.50, 0.49, 0.47))  # after steps 2, 4, 6 and 8
+    measure = training.Validation.run
+    monkeypatch.setattr(
+        training.Validation, "run", lambda *inputs: {**measure(*inputs), "criterion": next(criteria)}
+    )
+    settings = [*SMALL, "log.validations=4", "log.checkpoint_steps=2", "log.keep_checkpoints=9"]
+    assert training.main(arguments(good_folder, tmp_path / "run", settings=settings)) == 0
+    assert next(criteria, None) is None
+
+    published = DiffusionADPipeline.from_pretrained(tmp_path / "run/pipeline").segmenter.state_dict()
+
+    def averages(step: int) -> dict[str, torch.Tensor]:
+        state = torch.load(tmp_path / f"run/checkpoint-{step}/state.pt", weights_only=True)
+        return {name: state["ema_segmenter"][f"module.{name}"] for name in published}
+
+    assert equal(averages(6), published)
+    assert not equal(averages(4), published) and not equal(averages(8), published)
+
+
 def test_networks_learn_in_bf16(good_folder: Path, tmp_path: Path) -> None:
     # A process of its own: accelerate knows one precision in each.
     done = run(command(good_folder, tmp_path / "run", settings=[*SMALL, "optim.precision=bf16"]))

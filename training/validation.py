@@ -21,8 +21,8 @@ from training.sampling import SyntheticAnomalies
 
 CRITERION = "criterion: mean of image AP and pixel AP, held-out synthetic defects"
 MAX_PICTURES = 24  # each is seen twice; more would take minutes from a short training on a CPU
-# So much of the criterion is noise, on so few pictures. Within it the later weights are taken: learning rates fall,
-# and on real defects of the magnetic tiles the last weights were as good as or better than the highest criterion's.
+# So much of the criterion is noise, on so few pictures. Within it the later weights are taken: the learning
+# rate falls, and real defects of the magnetic tiles were found by the last weights as well or better.
 NOISE = 0.02
 SEED_OFFSET = 10_000  # other defects than training has pasted
 CROP_TRIES = 20  # until a crop holds a part of the object, and so has a defect
