@@ -21,7 +21,7 @@ from diffusionad import DiffusionADPipeline
 from diffusionad.guidance import add_noise, alpha_bar_at, predict_x_0
 from training import train as training
 from training.config import load_config
-from training.curves import read_log
+from training.curves import published_step, read_log
 from training.distributed import with_native_precision
 from training.networks import build_networks, moving_average
 from training.rehearsal import check_compiled
@@ -220,6 +220,8 @@ def test_the_last_weights_that_validation_cannot_tell_from_the_best_are_publishe
     settings = [*SMALL, "log.validations=4", "log.checkpoint_steps=2", "log.keep_checkpoints=9"]
     assert training.main(arguments(good_folder, tmp_path / "run", settings=settings)) == 0
     assert next(criteria, None) is None
+    rows = [row for row in read_log(tmp_path / "run/log.jsonl") if "criterion" in row]
+    assert published_step([row["step"] for row in rows], [row["criterion"] for row in rows]) == 6
 
     published = DiffusionADPipeline.from_pretrained(tmp_path / "run/pipeline").segmenter.state_dict()
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from training.validation import CRITERION
+from training.validation import CRITERION, is_published
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ def write_curves(rows: list[dict[str, Any]], path: Path) -> None:
     for name in ("synthetic_image_ap", "synthetic_pixel_ap"):
         lower.plot(*_series(rows, name), linewidth=0.8, alpha=0.6, label=name.replace("_", " "))
     if steps:
-        chosen = steps[criterion.index(max(criterion))]
+        chosen = published_step(steps, criterion)
         lower.axvline(chosen, color="tab:red", linestyle=":", label=f"published weights: step {chosen}")
     lower.set_ylim(-0.02, 1.02)
     lower.set_xlabel("step")
@@ -40,6 +40,12 @@ def write_curves(rows: list[dict[str, Any]], path: Path) -> None:
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=100)
+
+
+def published_step(steps: list[int], criterion: list[float]) -> int:
+    """After which of the validations the weights of `pipeline/` were saved."""
+    best = max(criterion)
+    return [step for step, found in zip(steps, criterion, strict=True) if is_published(found, best)][-1]
 
 
 def _series(rows: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:

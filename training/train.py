@@ -58,7 +58,7 @@ from training.run_folder import (
 )
 from training.sampling import SampleStream, SyntheticAnomalies
 from training.schedule import learning_rates, portions, spoken, steps_of_epochs
-from training.validation import NOISE, Validation
+from training.validation import Validation, is_published
 
 # Of a batch, as norm_guided_one_step takes them.
 DENOISED = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
@@ -399,7 +399,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                         if not segmenter_learns:  # there is nothing to choose yet
                             found = {"psnr_normal_db": found["psnr_normal_db"]}
                         journal.show(step, lambda pipeline=pipeline: validation.panels(pipeline))
-                        if segmenter_learns and found["criterion"] > best - NOISE:
+                        if segmenter_learns and is_published(found["criterion"], best):
                             best = max(best, found["criterion"])
                             save_pipeline(pipeline, output / "pipeline")
                     if validates or step % config.log.loss_steps == 0:

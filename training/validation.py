@@ -96,6 +96,11 @@ class Validation:
         return np.stack([np.concatenate(column, axis=1) for column in columns])
 
 
+def is_published(criterion: float, best: float) -> bool:
+    """Whether weights are saved over earlier ones of which the best had `best`."""
+    return criterion > best - NOISE
+
+
 def _on_squares(pipeline: DiffusionADPipeline) -> DiffusionADPipeline:
     """The same networks for pictures that are S x S already, and need no scaling to be cut into tiles.
 
