@@ -1,10 +1,10 @@
 """What chooses the checkpoint: held-out normal pictures, as they are and with held-out synthetic defects.
 
 The test split is never looked at. The criterion is the mean of image AP and pixel AP; of weights that it can
-hardly tell apart the later are taken. The defects are of the
-families that are trained on, drawn from another seed: neither their pictures nor their masks, places and
-textures were seen. Families kept out of training would judge more strictly, but each teaches more than it
-tells. Of pictures that are seen in tiles, crops are taken, as in training.
+hardly tell apart the later are taken. The defects are of the families that are trained on, drawn from another
+seed: neither their pictures nor their masks, places and textures were seen. Families kept out of training
+would judge more strictly, but each teaches more than it tells. Of pictures that are seen in tiles, crops are
+taken, as in training.
 """
 
 import dataclasses
