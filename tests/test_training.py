@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -405,7 +406,7 @@ def test_the_moving_average_includes_batch_norm_statistics() -> None:
     assert average.module[1].num_batches_tracked == 1
 
 
-def test_minutes_become_steps_once(good_folder: Path, tmp_path: Path, capsys) -> None:
+def test_minutes_become_steps(good_folder: Path, tmp_path: Path, capsys) -> None:
     settings = [s for s in SMALL if not s.startswith("log.checkpoint")]
     words = arguments(good_folder, tmp_path / "run", "--max-minutes", "0.05", settings=settings)
     assert training.main(words) == 0
@@ -413,6 +414,34 @@ def test_minutes_become_steps_once(good_folder: Path, tmp_path: Path, capsys) ->
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert stored.optim.max_steps == metrics["steps"] > 25
     assert f"s a step: {stored.optim.max_steps} steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("later", [0.5, 3.0])
+def test_minutes_hold_when_the_pace_changes(
+    good_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: float
+) -> None:
+    clock, step, validate = [0.0], training.training_step, training.Validation.run
+
+    def timed_step(*args) -> dict:
+        clock[0] += 1.0 if clock[0] < 60 else later
+        return step(*args)
+
+    def timed_validation(*args) -> dict:
+        clock[0] += 2.0
+        return validate(*args)
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(training, "training_step", timed_step)
+    monkeypatch.setattr(training.Validation, "run", timed_validation)
+    settings = [*(s for s in SMALL if not s.startswith("log.")), "log.checkpoint_steps=1000"]
+    assert (
+        training.main(arguments(good_folder, tmp_path / "run", "--max-minutes", "4", settings=settings)) == 0
+    )
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert (
+        3.8 < metrics["train_minutes"] < 4.2
+    )  # 10 where the first minute decided, and steps took three seconds
+    assert load_config(str(tmp_path / "run/config.toml")).optim.max_steps == metrics["steps"]
 
 
 def test_epochs_become_steps_before_the_first(good_folder: Path, tmp_path: Path) -> None:

@@ -91,9 +91,7 @@ def add_settings(parser: argparse.ArgumentParser, preset: str = "tiny") -> None:
     """Arguments that decide the config of a run."""
     parser.add_argument("--preset", default=preset, help=f"{', '.join(preset_names())}, or a TOML file")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument(
-        "--max-minutes", type=float, help="of training; turned into steps once, after 20 timed ones"
-    )
+    length.add_argument("--max-minutes", type=float, help="of training; turned into steps by the pace so far")
     length.add_argument("--max-epochs", type=int)
     length.add_argument("--max-steps", type=int)
     parser.add_argument("--seed", type=int)

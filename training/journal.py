@@ -74,8 +74,7 @@ class Journal:
         self.bar.total = max_steps
         left = spoken((max_steps - step) * seconds_per_step)
         self.say(
-            f"{seconds_per_step:.2f} s a step: {max_steps} steps, {left} to go{afterwards}, validation and "
-            "test apart"
+            f"{seconds_per_step:.2f} s a step: {max_steps} steps, {left} to go{afterwards}, the test apart"
         )
 
     def say(self, sentence: str) -> None:

@@ -360,27 +360,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                         ema_segmenter.update_parameters(parts["segmenter"])
                 step += 1
 
-                # 4. Minutes become steps once; from then on only steps count.
-                if step - first_step == UNTIMED_STEPS:
-                    timed_from = time.perf_counter()
-                if step - first_step == UNTIMED_STEPS + TIMED_STEPS:
-                    pace = (time.perf_counter() - timed_from) / TIMED_STEPS
-                    left = config.optim.max_minutes * 60 - (seconds + time.perf_counter() - started)
-                    if not segmenter_learns and unet_steps == math.inf:
-                        left -= (1 - config.optim.unet_share) * config.optim.max_minutes * 60
-                        unet_steps = from_main(accelerator, step + max(1, int(left / pace)))
-                        config = with_optim(config, unet_steps=unet_steps)
-                    elif segmenter_learns and max_steps == math.inf:
-                        max_steps = from_main(accelerator, step + max(1, int(left / pace)))
-                        config = with_optim(config, max_steps=max_steps)
-                    if journal:
-                        (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
-                        if segmenter_learns:
-                            journal.announce(step, max_steps, pace)
-                        else:
-                            journal.announce(step, unet_steps, pace, f", then {second_phase(config.optim)}")
-
-                # 5. Say how it goes; keep what must not be lost.
+                # 4. Say how it goes.
                 stopping = any_process(accelerator, stop.requested)
                 last = max_steps if segmenter_learns else unet_steps  # of this phase
                 in_phase = step - (unet_steps if segmenter_learns else 0)
@@ -405,6 +385,30 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                     if validates or step % config.log.loss_steps == 0:
                         minutes = (seconds + time.perf_counter() - started) / 60
                         journal.write(step, minutes, found)
+
+                # 5. Minutes become steps, after a few and again at every validation but the last.
+                timed_steps = step - first_step - UNTIMED_STEPS
+                if timed_steps == 0:
+                    timed_from = time.perf_counter()
+                due = step < last and (validates or timed_steps == TIMED_STEPS)
+                if config.optim.max_minutes > 0 and timed_steps >= TIMED_STEPS and due:
+                    now = time.perf_counter()
+                    pace = (now - timed_from) / timed_steps
+                    share = 1.0 if segmenter_learns else config.optim.unet_share
+                    left = share * config.optim.max_minutes * 60 - (seconds + now - started)
+                    last = from_main(accelerator, step + max(1, int(left / pace)))
+                    if segmenter_learns:
+                        max_steps = last
+                        config = with_optim(config, max_steps=last)
+                    else:
+                        unet_steps = last
+                        config = with_optim(config, unet_steps=last)
+                    if journal:
+                        (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
+                        afterwards = "" if segmenter_learns else f", then {second_phase(config.optim)}"
+                        journal.announce(step, last, pace, afterwards)
+
+                # 6. Keep what must not be lost.
                 if step % config.log.checkpoint_steps == 0 or step == last or stopping:
                     save()
                 if stopping:
@@ -420,7 +424,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
             journal.close()
     seconds += time.perf_counter() - started
 
-    # 6. The weights that validation chose: calibrate on pictures that chose nothing, then test once.
+    # 7. The weights that validation chose: calibrate on pictures that chose nothing, then test once.
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         finish(

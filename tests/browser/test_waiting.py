@@ -25,6 +25,8 @@ COPY = """async (data) => {
     await navigator.clipboard.write([new ClipboardItem({"image/png": png})]);
 }"""
 
+CAMERA_SHOWS = "() => [...document.querySelectorAll('video')].some((video) => video.videoWidth > 0)"
+
 
 def copy(page: Page, picture: Image.Image) -> None:
     """Put a picture on the visitor's clipboard."""
@@ -50,6 +52,7 @@ def test_a_picture_from_the_camera_is_inspected(visit, screenshot):
     see_verdict(page)
     page.get_by_label("Capture from camera").first.click()
     page.get_by_text("Click to Access Webcam").click()
+    page.wait_for_function(CAMERA_SHOWS)  # until then a photo is not taken, and nobody is told
     page.get_by_label("capture photo").click()
     expect(page.locator("#run-line")).to_contain_text(" px", **SLOW)
     expect(page.locator("#run-line")).not_to_contain_text("256 × 256", **SLOW)
