@@ -321,7 +321,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
         journal = Journal(output, config.log, step, config.optim.max_steps, config.optim.batch_size)
     device = accelerator.device
     started = timed_from = time.perf_counter()
-    first_step = step
+    first_step, timed_step, validated = step, step, -math.inf
     if not resume:
         save()
     bank = stream = None
@@ -366,7 +366,9 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                 in_phase = step - (unet_steps if segmenter_learns else 0)
                 length = last - (unet_steps if segmenter_learns else 0)
                 every = max(1, int(min(length, 10**9)) // config.log.validations)
-                validates = last < math.inf and (in_phase % every == 0 or step == last)
+                apart = step - validated > every // 2  # a new pace moves the multiples
+                validates = last < math.inf and ((in_phase % every == 0 and apart) or step == last)
+                validated = step if validates else validated
                 if journal:
                     found = None
                     figures = {**losses, "gradient_norm": norm, "unet_lr": rates[0], "segmenter_lr": rates[1]}
@@ -387,13 +389,14 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                         journal.write(step, minutes, found)
 
                 # 5. Minutes become steps, after a few and again at every validation but the last.
-                timed_steps = step - first_step - UNTIMED_STEPS
-                if timed_steps == 0:
-                    timed_from = time.perf_counter()
-                due = step < last and (validates or timed_steps == TIMED_STEPS)
-                if config.optim.max_minutes > 0 and timed_steps >= TIMED_STEPS and due:
-                    now = time.perf_counter()
-                    pace = (now - timed_from) / timed_steps
+                now = time.perf_counter()
+                if step - first_step == UNTIMED_STEPS:
+                    timed_step, timed_from = step, now
+                due = validates or step - first_step == UNTIMED_STEPS + TIMED_STEPS
+                enough = step < last and step - timed_step >= TIMED_STEPS
+                if config.optim.max_minutes > 0 and due and enough:
+                    pace = (now - timed_from) / (step - timed_step)
+                    timed_step, timed_from = step, now
                     share = 1.0 if segmenter_learns else config.optim.unet_share
                     left = share * config.optim.max_minutes * 60 - (seconds + now - started)
                     last = from_main(accelerator, step + max(1, int(left / pace)))
