@@ -434,9 +434,8 @@ def test_minutes_hold_when_the_pace_changes(
     monkeypatch.setattr(training, "training_step", timed_step)
     monkeypatch.setattr(training.Validation, "run", timed_validation)
     settings = [*(s for s in SMALL if not s.startswith("log.")), "log.checkpoint_steps=1000"]
-    assert (
-        training.main(arguments(good_folder, tmp_path / "run", "--max-minutes", "3", settings=settings)) == 0
-    )
+    words = arguments(good_folder, tmp_path / "run", "--max-minutes", "3", settings=settings)
+    assert training.main(words) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert 2.8 < metrics["train_minutes"] < 3.2  # 5 where the first minute decided and steps took 4 s
     assert load_config(str(tmp_path / "run/config.toml")).optim.max_steps == metrics["steps"]

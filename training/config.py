@@ -76,7 +76,7 @@ class OptimConfig:
     micro_batch_size: int = 0  # samples that a process takes at a time; 0: all that are its own
     max_steps: int = 100_000  # 0: not known yet, one of the next two sets it
     max_epochs: int = 0  # above 0: sets max_steps, once, before the first step
-    max_minutes: float = 0.0  # above 0: sets max_steps, by the pace so far; wins over max_epochs
+    max_minutes: float = 0.0  # above 0: sets max_steps, by the pace of the steps; wins over max_epochs
     unet_lr: float = 1e-4
     segmenter_lr: float = 1e-5
     weight_decay: float = 0.0
