@@ -2,14 +2,17 @@
 
     python -m training.trials RUNS/baseline RUNS/no-shading RUNS/prior --output benchmarks/trials.md
 
-The first run is the baseline; every other one is described by the settings in which it differs. Each run
-needs its config.toml and metrics.json, as `training.train` leaves them.
+Every run is described by the settings in which it differs from the baseline: the first run, or the preset or
+TOML file that `--baseline` names. Each needs its config.toml and metrics.json, as `training.train` leaves
+them. Rows that the file holds already stay, for folders of runs come and go; `--baseline` must then be
+theirs.
 """
 
 import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,22 +67,47 @@ def _value(metrics: dict[str, Any], name: str) -> str:
     return f"{metrics[name]['value']:.3f}" if name in metrics else "absent"
 
 
-def table(runs: list[Path]) -> str:
-    """A Markdown table with a line for each run, the first one the baseline."""
-    baseline = load_config(str(runs[0] / "config.toml"))
+def table(runs: list[Path], baseline: TrainConfig, kept: dict[str, str] | None = None) -> str:
+    """A Markdown table with a line for each run.
+
+    Args:
+        runs: finished ones.
+        baseline: what they are compared with.
+        kept: lines that are there already, by the name of the trial; one of the same name is written anew.
+    """
     rows = [row_of(run, baseline) for run in runs]
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    lines = dict(kept or {}) | {row["trial"]: _line(row.values()) for row in rows}
+    return "\n".join([_line(rows[0]), _line(["---"] * len(rows[0])), *lines.values()]) + "\n"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def rows_in(output: Path) -> dict[str, str]:
+    """The lines of an earlier table, by the name of the trial; none where there is no such file."""
+    if not output.is_file():
+        return {}
+    lines = [line for line in output.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in lines[2:]}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m training.trials", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, the baseline first")
-    parser.add_argument("--output", required=True, type=Path, help="Markdown file")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders")
+    parser.add_argument("--baseline", help="preset or TOML file that they changed; default: the first run's")
+    parser.add_argument("--output", required=True, type=Path, help="Markdown file; rows in it stay")
     args = parser.parse_args(arguments)
+    kept = rows_in(args.output)
     try:
-        text = table(args.runs)
+        if not args.baseline and not set(kept) <= {run.name for run in args.runs}:
+            raise ValueError(
+                f"`{args.output}` holds rows of other runs, which stay: name what they were compared with by "
+                "--baseline, or choose another --output."
+            )
+        baseline = load_config(args.baseline or str(args.runs[0] / "config.toml"))
+        text = table(args.runs, baseline, kept)
     except (FileNotFoundError, ValueError) as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 2
