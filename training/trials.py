@@ -76,7 +76,7 @@ def table(runs: list[Path], baseline: TrainConfig, kept: dict[str, str] | None =
         kept: lines that are there already, by the name of the trial; one of the same name is written anew.
     """
     rows = [row_of(run, baseline) for run in runs]
-    lines = dict(kept or {}) | {row["trial"]: _line(row.values()) for row in rows}
+    lines = (kept or {}) | {row["trial"]: _line(row.values()) for row in rows}
     return "\n".join([_line(rows[0]), _line(["---"] * len(rows[0])), *lines.values()]) + "\n"
 
 
