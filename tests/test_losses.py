@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.losses import dice_loss, focal_loss, noise_loss, ranking_loss, segmentation_loss
+from training.losses import dice_loss, focal_loss, noise_loss, segmentation_loss
 
 
 def test_noise_loss_sums_the_means_of_both_scales_over_normal_samples_only() -> None:
@@ -67,34 +67,3 @@ def test_dice_is_zero_for_a_perfect_map_and_near_one_for_a_wrong_one() -> None:
 def test_an_unknown_segmentation_loss_is_refused() -> None:
     with pytest.raises(ValueError, match="bce_dice"):
         segmentation_loss(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), "l2", 1.0)
-
-
-def _samples(*values: list[float]) -> torch.Tensor:
-    return torch.tensor(values).view(len(values), 1, 2, 2)
-
-
-def test_ranking_loss_follows_its_formula() -> None:
-    logits = _samples([3.0, 9.0, -1.0, 2.0], [0.5, -2.0, 1.5, 0.0])
-    mask = _samples([1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0])
-    loss = ranking_loss(logits, mask, top_fraction=0.5)  # two pixels; the 9 lies beside the mask
-    assert loss.item() == pytest.approx(F.softplus(torch.tensor((1.5 + 0.5) / 2 - (3 + 2) / 2)).item())
-
-
-def test_ranking_loss_of_a_mask_smaller_than_the_score_takes_its_pixels_alone() -> None:
-    logits = _samples([3.0, 9.0, -1.0, 2.0], [0.5, -2.0, 1.5, 0.0]).requires_grad_()
-    mask = _samples([0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0])
-    loss = ranking_loss(logits, mask, top_fraction=0.5)
-    assert loss.item() == pytest.approx(F.softplus(torch.tensor(1.0 + 1.0)).item())
-    gradient = torch.autograd.grad(loss, logits)[0].flatten(1)
-    assert torch.isfinite(gradient).all()
-    assert (gradient[0] < 0).tolist() == [False, False, True, False]  # a defect is to rise
-    assert (gradient[1] > 0).tolist() == [True, False, True, False]  # false alarms are to fall
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_ranking_loss_of_a_batch_without_pairs_is_zero_and_has_gradients(value: float) -> None:
-    logits = torch.randn(3, 1, 4, 4, requires_grad=True)
-    loss = ranking_loss(logits, torch.full_like(logits, value), top_fraction=0.1)
-    loss.backward()
-    assert loss.item() == 0
-    assert torch.count_nonzero(logits.grad) == 0

@@ -92,9 +92,6 @@ class OptimConfig:
     compile: bool = False  # torch.compile: minutes at the start, faster steps on a GPU
     segmentation_loss: str = "paper"  # "paper" (5 focal + smooth L1) or "bce_dice"
     positive_weight: float = 1.0  # of anomalous pixels in bce_dice
-    # Above 0: this much of a loss on pairs of a damaged and a normal sample of a micro-batch is added, which
-    # asks for their image scores to be in the right order.
-    ranking_weight: float = 0.0
     # True: the UNet learns to repair. Its noise loss counts damaged samples, too, and asks for the picture as
     # it was before the synthetic defect. The paper has normal samples only.
     repair: bool = False

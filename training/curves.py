@@ -9,12 +9,6 @@ from matplotlib.figure import Figure
 
 from training.validation import CRITERION, is_published
 
-LOSSES = {
-    "noise": "noise loss, normal samples",
-    "segmentation": "segmentation loss",
-    "ranking": "ranking loss, as weighted",
-}
-
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Rows of log.jsonl; a last line that a kill cut short is left out."""
@@ -29,10 +23,8 @@ def write_curves(rows: list[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True)
-    for name, label in LOSSES.items():
-        steps, loss = _series(rows, name)
-        if steps:
-            upper.plot(steps, loss, label=label)
+    for name, label in (("noise", "noise loss, normal samples"), ("segmentation", "segmentation loss")):
+        upper.plot(*_series(rows, name), label=label)
     upper.set_yscale("log")
     upper.legend()
     steps, criterion = _series(rows, "criterion")

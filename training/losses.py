@@ -1,7 +1,4 @@
-"""Losses of joint training; DiffusionAD: noise loss on normal samples + 5 focal + smooth L1.
-
-Beyond the paper, for short trainings: weighted cross entropy and Dice, and a loss that ranks whole samples.
-"""
+"""Losses of joint training; DiffusionAD: noise loss on normal samples + 5 focal + smooth L1."""
 
 import torch
 import torch.nn.functional as F
@@ -58,30 +55,3 @@ def segmentation_loss(logits: Tensor, mask: Tensor, kind: str, positive_weight: 
         bce = F.binary_cross_entropy_with_logits(logits, mask, pos_weight=weight)
         return bce + 0.5 * dice_loss(logits, mask)
     raise ValueError(f'`segmentation_loss` is {kind!r}; use "paper" or "bce_dice".')
-
-
-def ranking_loss(logits: Tensor, mask: Tensor, top_fraction: float) -> Tensor:
-    """Pairwise logistic loss (Burges et al. 2005, RankNet): damaged samples should score above normal ones.
-
-    The losses of pixels hardly mind a false alarm of fifty pixels; the image AUROC, which counts the pairs in
-    the right order, does. A sample's score is the mean of its largest logits, as the pipeline's is that of
-    its largest probabilities. Of a damaged sample only the mask counts: being right for another reason gains
-    nothing.
-
-    Args:
-        logits: [N,1,S,S].
-        mask: [N,1,S,S] in {0, 1}.
-        top_fraction: share of the S x S pixels that makes the score; at least one pixel does.
-
-    Returns:
-        Scalar, mean over all pairs of a damaged and a normal sample; 0 where the batch has no such pair.
-    """
-    mask = mask.flatten(1) > 0  # [N,P]
-    is_damaged = mask.any(1)
-    k = max(1, round(top_fraction * mask.shape[1]))
-    counts = mask | ~is_damaged[:, None]
-    largest = logits.float().flatten(1).masked_fill(~counts, -torch.inf).topk(k, dim=1).values  # [N,k]
-    counted = torch.arange(k, device=mask.device) < counts.sum(1, keepdim=True)
-    scores = torch.where(counted, largest, 0).sum(1) / counted.sum(1)  # [N]
-    pairs = F.softplus(scores[~is_damaged][None] - scores[is_damaged][:, None])
-    return pairs.sum() / max(1, pairs.numel())

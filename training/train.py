@@ -41,7 +41,7 @@ from training.evaluation import evaluate, headline, write_results
 from training.figures import write_samples
 from training.interrupts import StopRequest, ignore_interrupts
 from training.journal import Journal, check_available
-from training.losses import noise_loss, ranking_loss, segmentation_loss
+from training.losses import noise_loss, segmentation_loss
 from training.networks import build_networks, build_pipeline, moving_average
 from training.provenance import provenance
 from training.rehearsal import rehearse, too_large
@@ -131,16 +131,12 @@ def training_step(
         step = denoise(torch.ones_like(has_noise_loss))
         loss_noise = noise_loss(step.eps_pred, target, has_noise_loss, noise_count)
         x_0_hat = step.x_0_hat
-    return {"noise": loss_noise, **segmenter_losses(segmenter(x_0, x_0_hat), mask, config)}
-
-
-def segmenter_losses(logits: Tensor, mask: Tensor, config: TrainConfig) -> dict[str, Tensor]:
-    """Losses by name: "segmentation" of pixels; with `optim.ranking_weight` "ranking" of samples as well."""
+    logits = segmenter(x_0, x_0_hat)
     optim = config.optim
-    losses = {"segmentation": segmentation_loss(logits, mask, optim.segmentation_loss, optim.positive_weight)}
-    if optim.ranking_weight:
-        losses["ranking"] = optim.ranking_weight * ranking_loss(logits, mask, config.diffusion.top_fraction)
-    return losses
+    return {
+        "noise": loss_noise,
+        "segmentation": segmentation_loss(logits, mask, optim.segmentation_loss, optim.positive_weight),
+    }
 
 
 def unet_step(
@@ -166,8 +162,11 @@ def segmenter_step(
     config: TrainConfig,
     noise_count: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Second phase of two: the segmenter's losses on crops whose reconstructions are in the bank."""
-    return segmenter_losses(segmenter(batch["x_0"], batch["x_0_hat"]), batch["mask"], config)
+    """Second phase of two: the segmentation loss on crops whose reconstructions are in the bank."""
+    logits = segmenter(batch["x_0"], batch["x_0_hat"])
+    optim = config.optim
+    loss = segmentation_loss(logits, batch["mask"], optim.segmentation_loss, optim.positive_weight)
+    return {"segmentation": loss}
 
 
 def backward(
