@@ -449,6 +449,12 @@ def test_epochs_become_steps_before_the_first(good_folder: Path, tmp_path: Path)
     assert (tmp_path / f"run/checkpoint-{stored.optim.max_steps}").is_dir()
 
 
+def test_a_run_of_given_length_says_when_it_ends(good_folder: Path, tmp_path: Path, capsys) -> None:
+    settings = [*SMALL, "optim.max_steps=30", "log.validations=1"]
+    assert training.main(arguments(good_folder, tmp_path / "run", settings=settings)) == 0
+    assert "s a step: 30 steps" in capsys.readouterr().out
+
+
 def test_tensorboard_shows_losses_and_pictures(good_folder: Path, tmp_path: Path) -> None:
     settings = [*SMALL, "log.tensorboard=true", "log.loss_steps=2"]
     assert training.main(arguments(good_folder, tmp_path / "run", settings=settings)) == 0

@@ -388,26 +388,27 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                         minutes = (seconds + time.perf_counter() - started) / 60
                         journal.write(step, minutes, found)
 
-                # 5. Minutes become steps, after a few and again at every validation but the last.
+                # 5. The pace, after a few steps and at every validation but the last: minutes become steps.
                 now = time.perf_counter()
                 if step - first_step == UNTIMED_STEPS:
                     timed_step, timed_from = step, now
                 due = validates or step - first_step == UNTIMED_STEPS + TIMED_STEPS
-                enough = step < last and step - timed_step >= TIMED_STEPS
-                if config.optim.max_minutes > 0 and due and enough:
+                if due and step < last and step - timed_step >= TIMED_STEPS:
                     pace = (now - timed_from) / (step - timed_step)
                     timed_step, timed_from = step, now
-                    share = 1.0 if segmenter_learns else config.optim.unet_share
-                    left = share * config.optim.max_minutes * 60 - (seconds + now - started)
-                    last = from_main(accelerator, step + max(1, int(left / pace)))
-                    if segmenter_learns:
-                        max_steps = last
-                        config = with_optim(config, max_steps=last)
-                    else:
-                        unet_steps = last
-                        config = with_optim(config, unet_steps=last)
+                    if config.optim.max_minutes > 0:
+                        share = 1.0 if segmenter_learns else config.optim.unet_share
+                        left = share * config.optim.max_minutes * 60 - (seconds + now - started)
+                        last = from_main(accelerator, step + max(1, int(left / pace)))
+                        if segmenter_learns:
+                            max_steps = last
+                            config = with_optim(config, max_steps=last)
+                        else:
+                            unet_steps = last
+                            config = with_optim(config, unet_steps=last)
+                        if journal:
+                            (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
                     if journal:
-                        (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
                         afterwards = "" if segmenter_learns else f", then {second_phase(config.optim)}"
                         journal.announce(step, last, pace, afterwards)
 
