@@ -247,7 +247,8 @@ class DiffusionADPipeline(DiffusionPipeline):
         # On a CPU the networks see one tile at a time: the kernels chosen for another batch size round
         # differently, the same picture must get the same bits in any batch, and in fp32 batching does not pay
         # there anyway.
-        tiles_per_call = 1 if self._execution_device.type == "cpu" else batch_size
+        device = self._execution_device
+        tiles_per_call = 1 if device.type == "cpu" else batch_size
         # Stretched pictures are one tile each. One cut into tiles fills calls by itself, and may be huge.
         step = tiles_per_call if self.config.resize_mode == "stretch" else 1
         batches = [sources[i : i + step] for i in range(0, len(sources), step)]
@@ -261,13 +262,13 @@ class DiffusionADPipeline(DiffusionPipeline):
             for k in range(0, len(tiles), tiles_per_call):
                 seen = tiles[k : k + tiles_per_call]
                 x_0 = self._to_input_range([picture.tile(i) for picture, i in seen])  # [M,3,S,S]
-                tick = _lap(timings, "preprocess", tick)
+                tick = _lap(timings, "preprocess", tick, device)
 
                 # 2.-4. Noise at two scales, denoise in one step, guide; averaged over the noise draws.
                 x_0_hat, tile_maps = torch.zeros_like(x_0), torch.zeros_like(x_0[:, :1])
                 for noise_fine, noise_coarse, state in noises:
                     x_0_hat_k = self._reconstruct(x_0, noise_fine, noise_coarse, state, settings)  # [M,3,S,S]
-                    tick = _lap(timings, "denoise", tick)
+                    tick = _lap(timings, "denoise", tick, device)
 
                     # 5. The segmenter compares; fp32 from here on, so that a half-precision network moves no
                     # ranking.
@@ -275,7 +276,7 @@ class DiffusionADPipeline(DiffusionPipeline):
                     logits = self.segmenter(x_0.to(dtype), x_0_hat_k.to(dtype)).float()  # [M,1,S,S]
                     tile_maps += torch.sigmoid(logits) / len(noises)
                     x_0_hat += x_0_hat_k / len(noises)
-                    tick = _lap(timings, "segment", tick)
+                    tick = _lap(timings, "segment", tick, device)
                 found = tile_maps[:, 0].cpu().numpy()  # [M,S,S] in [0,1]
                 if not np.isfinite(found).all():
                     raise RuntimeError(
@@ -284,7 +285,7 @@ class DiffusionADPipeline(DiffusionPipeline):
                 repaired = self._to_unit_range(x_0_hat).permute(0, 2, 3, 1).cpu().numpy()  # [M,S,S,3]
                 for (picture, i), tile_map, tile in zip(seen, found, repaired, strict=True):
                     picture.add(i, tile_map, tile)
-                tick = _lap(timings, "score", tick)
+                tick = _lap(timings, "score", tick, device)
 
             # 6. Score the model's map (camera resolution must not matter); mask and regions at each picture's
             # size.
@@ -300,7 +301,7 @@ class DiffusionADPipeline(DiffusionPipeline):
                 masks.append(mask)
                 regions.append(found_regions)
                 reconstructions.append(_to_output_type(picture.reconstruction, output_type))
-            _lap(timings, "score", tick)
+            _lap(timings, "score", tick, device)
 
         # 7. Verdicts and the form of the pictures that the caller asked for.
         score = np.array(scores, dtype=np.float64)  # [N]
@@ -601,7 +602,9 @@ def _to_output_type(reconstruction: np.ndarray, output_type: str) -> Image.Image
     return Image.fromarray((reconstruction * 255).round().astype(np.uint8))
 
 
-def _lap(timings: dict[str, float], stage: str, since: float) -> float:
+def _lap(timings: dict[str, float], stage: str, since: float, device: torch.device) -> float:
+    if device.type != "cpu":  # it is given work ahead: the stage that gave it shall wait, not the next one
+        torch.accelerator.synchronize(device)
     now = time.perf_counter()
     timings[stage] += now - since
     return now

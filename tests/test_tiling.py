@@ -236,6 +236,7 @@ def test_a_gpu_gets_as_many_tiles_a_call_as_fit_into_a_batch(tiny_pipeline, tile
     pictures = [random_picture(100, 150), random_picture(64, 64), random_picture(64, 100)]  # of 6, 1, 2 tiles
     expected, stretched = tiles(pictures, output_type="np"), tiny_pipeline(pictures, output_type="np")
     monkeypatch.setattr(DiffusionADPipeline, "_execution_device", GraphicsCard("cpu"))
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
     for pipeline, alone, calls in ((tiles, expected, [8, 4, 2, 4]), (tiny_pipeline, stretched, [6])):
         seen = []
         hook = pipeline.unet.register_forward_pre_hook(lambda _, inputs, to=seen: to.append(len(inputs[0])))
