@@ -1,9 +1,9 @@
 """How long a picture takes: latency of a pipeline on this machine.
 
-    python -m training.benchmark --output benchmarks/latency.json [--model FOLDER] [--threads 2]
+    python -m training.benchmark --output benchmarks/latency.json [--model FOLDER] [--device cuda]
 
 Without a model, the networks of the preset are timed with fresh weights: speed does not depend on their
-values. bf16 is timed where the processor computes in it: emulated, it takes many times as long.
+values. On a CPU bf16 is timed where the processor computes in it: emulated, it takes many times as long.
 """
 
 import argparse
@@ -22,6 +22,13 @@ from training.networks import build_networks, build_pipeline
 from training.provenance import command, machine
 
 BATCHES = (1, 8)
+
+
+def dtypes_of(device: str) -> tuple[torch.dtype, ...]:
+    """What the networks can compute in without emulating it."""
+    if device == "cuda":
+        return torch.float32, torch.bfloat16, torch.float16
+    return (torch.float32, torch.bfloat16) if processor_computes_in_bf16() else (torch.float32,)
 
 
 def latency(pipeline: DiffusionADPipeline, batch: int, repeats: int) -> dict[str, float]:
@@ -51,19 +58,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
     parser.add_argument("--model", help="folder or Hub id; default: fresh networks of --preset")
     parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
     args = parser.parse_args(arguments)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error(f"--device cuda: torch {torch.__version__} finds none; use cpu.")
     torch.set_num_threads(args.threads)
     rows = []
-    dtypes = (torch.float32, torch.bfloat16) if processor_computes_in_bf16() else (torch.float32,)
-    for dtype in dtypes:
+    for dtype in dtypes_of(args.device):
         if args.model:
             pipeline = DiffusionADPipeline.from_pretrained(args.model, dtype=dtype)
         else:
             config = load_config(args.preset)
             torch.manual_seed(0)
             pipeline = build_pipeline(config, args.preset, *build_networks(config)).to(dtype)
+        pipeline.to(args.device)
         for batch in BATCHES:
             row = {"dtype": str(dtype).removeprefix("torch."), "batch": batch}
             rows.append(row | latency(pipeline, batch, args.repeats))
@@ -76,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
         "model": args.model or f"preset {args.preset}, fresh weights",
         "image_size": pipeline.config.image_size,
         "parameters": networks,
+        "device": args.device,
         "threads": args.threads,
         "machine": machine(),
         "torch": torch.__version__,
