@@ -22,6 +22,7 @@ from diffusionad.calibration import Calibration
 from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of, prediction_type_of
 from diffusionad.image_io import ImageError, ImageSource, read_image, resize
 from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
+from diffusionad.marks import KnownMark, fade, find_peaks, signatures
 from diffusionad.official_unet import OfficialUNet
 from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
 from diffusionad.segmenter import AnomalySegmenter
@@ -57,6 +58,7 @@ class DiffusionADOutput(BaseOutput):
             images, "np" float32 [N,S,S,3] in [0, 1], "pt" float32 [N,3,S,S] in [0, 1]; in tiles, where sizes
             differ, "np" a list of N [H'_i,W'_i,3] and "pt" a list of N [3,H'_i,W'_i].
         regions: for each picture its connected anomalous regions, highest peak first, in its own pixels.
+        known_marks: for each picture what looked like a mark of a good part, and was taken off the map.
         threshold: the threshold that was applied to scores, in [0, 1].
         pixel_threshold: the one that was applied to maps, in [0, 1]: the calibration's own at its threshold,
             else the same as `threshold`.
@@ -70,6 +72,7 @@ class DiffusionADOutput(BaseOutput):
     mask: list[np.ndarray]
     reconstruction: list[Image.Image] | list[np.ndarray] | list[Tensor] | np.ndarray | Tensor
     regions: list[list[Region]]
+    known_marks: list[list[KnownMark]]
     threshold: float
     pixel_threshold: float
     timings: dict[str, float]
@@ -107,6 +110,9 @@ class DiffusionADPipeline(DiffusionPipeline):
         roi: where to look, as `scoring.encode_roi` run lengths; None is everywhere.
         min_region_area: smaller regions, in pixels of the inspected picture, are no anomaly.
         ignore_border: width of the border that is not looked at, in pixels at the model's size.
+        mark_similarity: correlation in [0, 1] from which a mark is one of those that the segmenter knows from
+            good parts, and is taken off the map; 1 leaves all on it. Where the segmenter knows none, it makes
+            no difference.
 
     Raises:
         ValueError: when the sizes, timesteps or settings do not fit together.
@@ -138,6 +144,7 @@ class DiffusionADPipeline(DiffusionPipeline):
         roi: dict | None = None,
         min_region_area: int = 0,
         ignore_border: int = 0,
+        mark_similarity: float = 0.85,
     ):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler, segmenter=segmenter)
@@ -165,6 +172,7 @@ class DiffusionADPipeline(DiffusionPipeline):
             "roi": roi,
             "min_region_area": min_region_area,
             "ignore_border": ignore_border,
+            "mark_similarity": mark_similarity,
         }
         settings = {name: to_plain(value) for name, value in settings.items()}
         self._check_settings(settings)
@@ -186,6 +194,7 @@ class DiffusionADPipeline(DiffusionPipeline):
         roi: ImageSource | None = None,
         min_region_area: int | None = None,
         ignore_border: int | None = None,
+        mark_similarity: float | None = None,
         generator: torch.Generator | None = None,
         batch_size: int = 8,
         output_type: str = "pil",
@@ -209,6 +218,7 @@ class DiffusionADPipeline(DiffusionPipeline):
             roi: where to look, for all pictures: non-zero pixels of a mask of any size (it is stretched).
             min_region_area: pixels of the inspected picture; smaller regions are no anomaly.
             ignore_border: pixels at the model's size.
+            mark_similarity: in [0, 1], from which a known mark is taken off the map; 1 leaves all on it.
             generator: source of the noise in place of the saved seed; advanced by the call.
             batch_size: pictures, or tiles of one, per network call on a GPU; changes speed and memory.
             output_type: form of `reconstruction`: "pil", "np" or "pt".
@@ -234,6 +244,7 @@ class DiffusionADPipeline(DiffusionPipeline):
             "roi": None if roi is None else encode_roi(_read_roi(roi)),
             "min_region_area": min_region_area,
             "ignore_border": ignore_border,
+            "mark_similarity": mark_similarity,
         }
         settings = {**self.config, **{name: value for name, value in overrides.items() if value is not None}}
         self.check_inputs(sources, settings, generator, batch_size, output_type)
@@ -242,7 +253,7 @@ class DiffusionADPipeline(DiffusionPipeline):
 
         started = time.perf_counter()
         timings = dict.fromkeys(("preprocess", "denoise", "segment", "score"), 0.0)
-        maps, scores, masks, regions, reconstructions = [], [], [], [], []
+        maps, scores, masks, regions, reconstructions, known_marks = [], [], [], [], [], []
         inside = np.ones((0, 0), dtype=bool)  # made for the first picture, and again where the size changes
         # On a CPU the networks see one tile at a time: the kernels chosen for another batch size round
         # differently, the same picture must get the same bits in any batch, and in fp32 batching does not pay
@@ -287,10 +298,10 @@ class DiffusionADPipeline(DiffusionPipeline):
                     picture.add(i, tile_map, tile)
                 tick = _lap(timings, "score", tick, device)
 
-            # 6. Score the model's map (camera resolution must not matter); mask and regions at each picture's
-            # size.
+            # 6. Take known marks off the model's map and score it (camera resolution must not matter); mask
+            # and regions at each picture's size.
             for picture, size in zip(pictures, sizes, strict=True):
-                model_map = picture.anomaly_map  # [H',W'] in [0,1]
+                model_map, known = self._fade_known_marks(picture, settings, size)  # [H',W'] in [0,1]
                 if inside.shape != model_map.shape:
                     inside = self._inside(settings, model_map.shape)
                 area = self.config.image_size**2
@@ -300,6 +311,7 @@ class DiffusionADPipeline(DiffusionPipeline):
                 maps.append(full)
                 masks.append(mask)
                 regions.append(found_regions)
+                known_marks.append(known)
                 reconstructions.append(_to_output_type(picture.reconstruction, output_type))
             _lap(timings, "score", tick, device)
 
@@ -319,6 +331,7 @@ class DiffusionADPipeline(DiffusionPipeline):
             mask=masks,
             reconstruction=reconstructions,
             regions=regions,
+            known_marks=known_marks,
             threshold=float(settings["threshold"]),
             pixel_threshold=float(pixel_threshold),
             timings=timings,
@@ -362,6 +375,37 @@ class DiffusionADPipeline(DiffusionPipeline):
             logger.warning("%s changed: the stored calibration no longer applies; calibrate again.", changed)
         self.register_to_config(**settings)
         return self
+
+    def learn_marks(self, image: ImageInput | Sequence[ImageInput]) -> int:
+        """Teach the segmenter what good parts carry, so that it raises no alarm about the same again.
+
+        All that stands out in these pictures is taken for harmless: show it good parts only. The stored
+        calibration no longer applies afterwards.
+
+        Args:
+            image: one or many, as the call takes them.
+
+        Returns:
+            How many marks were added; what is known already is not added again.
+
+        Raises:
+            ValueError: a picture that cannot be used.
+            FileNotFoundError: no such picture.
+        """
+        before = self.segmenter.config.known_marks
+        for i, source in enumerate(_as_list(image)):
+            [tiled], _ = self._preprocess([source], first=i)
+            # At the model's size already, so that the map is the one that is looked at for marks.
+            output = self(tiled.picture, output_type="np")
+            size = self.config.image_size
+            peaks = find_peaks(output.anomaly_map[0], size)
+            deviation = (tiled.picture - output.reconstruction[0]).mean(axis=2)
+            if peaks:
+                self.segmenter.learn_marks(torch.from_numpy(signatures(deviation, peaks, size)[:, 0]))
+        added = self.segmenter.config.known_marks - before
+        if added:
+            self.configure(calibration=None)
+        return added
 
     def settings(self) -> dict[str, Any]:
         """The saved settings by name, without the components."""
@@ -475,6 +519,28 @@ class DiffusionADPipeline(DiffusionPipeline):
     def _to_unit_range(self, x: Tensor) -> Tensor:
         low, high = self.config.input_range
         return ((x.float() - low) / (high - low)).clamp(0, 1)
+
+    def _fade_known_marks(
+        self, tiled: TiledPicture, settings: dict[str, Any], size: tuple[int, int]
+    ) -> tuple[np.ndarray, list[KnownMark]]:
+        """The map [H',W'] without what the segmenter knows from good parts, and what that was."""
+        anomaly_map, image_size = tiled.anomaly_map, self.config.image_size
+        if not self.segmenter.config.known_marks or settings["mark_similarity"] == 1:
+            return anomaly_map, []
+        peaks = find_peaks(anomaly_map, image_size)
+        deviation = (tiled.picture - tiled.reconstruction).mean(axis=2)
+        seen = torch.from_numpy(signatures(deviation, peaks, image_size, shifted=True))  # [P,O,225]
+        similarities = self.segmenter.similarity(seen).cpu().numpy()
+        known = [
+            KnownMark(
+                (column * size[1] // anomaly_map.shape[1], row * size[0] // anomaly_map.shape[0]),
+                float(anomaly_map[row, column]),
+                float(similarity),
+            )
+            for (row, column), similarity in zip(peaks, similarities, strict=True)
+            if similarity >= settings["mark_similarity"]
+        ]
+        return fade(anomaly_map, peaks, similarities, settings["mark_similarity"], image_size), known
 
     def _inside(self, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         """[H',W'] bool for a model's size of (H', W'): where the map counts."""

@@ -24,6 +24,7 @@ SCORE_SETTINGS = (
     "seed",
     "roi",
     "ignore_border",
+    "mark_similarity",
 )
 
 
@@ -77,6 +78,7 @@ def check_settings(
     _check_integer(settings, "ignore_border", 0, (settings["image_size"] - 1) // 2)
     _check_number(settings, "guidance_weight", 0, math.inf)
     _check_number(settings, "threshold", 0, 1)
+    _check_number(settings, "mark_similarity", 0, 1)
     _check_number(settings, "top_fraction", 0, 1)
     _check_roi(settings["roi"])
     _check_calibration(settings["calibration"])

@@ -63,7 +63,9 @@ from training.validation import Validation, is_published
 # Of a batch, as norm_guided_one_step takes them.
 DENOISED = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
 CALIBRATION_BATCH = 8  # pictures a call: large ones would not fit into memory all at once
+MARKS_SHARE = 0.1  # of the minutes of a training, at most
 TIMED_STEPS = 20
+TIMED_PICTURES = 4
 UNTIMED_STEPS = 5  # the first steps are slower: kernels are chosen, the texture bank is made
 
 
@@ -325,6 +327,8 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     if not resume:
         save()
     bank = stream = None
+    marked = sets["train"] if config.model.known_marks else []  # pictures whose marks are learnt in the end
+    marks_seconds = None  # that this takes; not known yet
     try:
         with StopRequest() as stop:
             while step < max_steps:
@@ -397,8 +401,19 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                     pace = (now - timed_from) / (step - timed_step)
                     timed_step, timed_from = step, now
                     if config.optim.max_minutes > 0:
-                        share = 1.0 if segmenter_learns else config.optim.unet_share
-                        left = share * config.optim.max_minutes * 60 - (seconds + now - started)
+                        left = config.optim.max_minutes * 60
+                        if not segmenter_learns:
+                            left *= config.optim.unet_share
+                        elif marked:
+                            if marks_seconds is None:
+                                pipeline = build_pipeline(
+                                    config, catalog.category, ema_unet.module, scheduler, ema_segmenter.module
+                                )
+                                a_picture = seconds_per_picture(pipeline.to(device), marked)
+                                marked = evenly(marked, int(MARKS_SHARE * left / a_picture))
+                                marks_seconds = a_picture * len(marked)
+                            left -= marks_seconds
+                        left -= seconds + time.perf_counter() - started
                         last = from_main(accelerator, step + max(1, int(left / pace)))
                         if segmenter_learns:
                             max_steps = last
@@ -435,6 +450,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
             output,
             catalog,
             sets["calibration"],
+            marked,
             device,
             extra={
                 "steps": step,
@@ -458,12 +474,40 @@ def what_is_left(output: Path) -> str:
     )
 
 
+def evenly(items: list[Path], count: int) -> list[Path]:
+    """At most `count` of them, at least one, from all over the list."""
+    count = max(1, min(count, len(items)))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def seconds_per_picture(pipeline: DiffusionADPipeline, pictures: list[Path]) -> float:
+    """How long the pipeline takes with one."""
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline(pictures[0])  # the first call chooses kernels
+    some = evenly(pictures, TIMED_PICTURES)
+    started = time.perf_counter()
+    for picture in some:
+        pipeline(picture)
+    return (time.perf_counter() - started) / len(some)
+
+
 def finish(
-    output: Path, catalog: Catalog, calibration: list[Path], device: torch.device, extra: dict[str, Any]
+    output: Path,
+    catalog: Catalog,
+    calibration: list[Path],
+    marked: list[Path],
+    device: torch.device,
+    extra: dict[str, Any],
 ) -> None:
-    """Calibrate the chosen weights, test them once, write figures and samples."""
+    """Learn marks with the chosen weights, calibrate, test once, write figures and samples."""
     pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline").to(device)
     pipeline.set_progress_bar_config(disable=True)
+    if marked and not pipeline.segmenter.config.known_marks:  # an interrupted run may have got so far
+        started = time.perf_counter()
+        added = pipeline.learn_marks(marked)
+        minutes = (time.perf_counter() - started) / 60
+        extra["train_minutes"] += minutes
+        say(f"{added} marks of {len(marked)} good pictures learnt in {minutes:.1f} min")
     scores, peaks = [], []
     for i in range(0, len(calibration), CALIBRATION_BATCH):
         normal = pipeline(calibration[i : i + CALIBRATION_BATCH])
