@@ -301,12 +301,13 @@ class DiffusionADPipeline(DiffusionPipeline):
             # 6. Take known marks off the model's map and score it (camera resolution must not matter); mask
             # and regions at each picture's size.
             for picture, size in zip(pictures, sizes, strict=True):
-                model_map, known = self._fade_known_marks(picture, settings, size)  # [H',W'] in [0,1]
-                if inside.shape != model_map.shape:
-                    inside = self._inside(settings, model_map.shape)
+                if inside.shape != picture.anomaly_map.shape:
+                    inside = self._inside(settings, picture.anomaly_map.shape)
+                looked_at = np.where(inside, picture.anomaly_map, np.float32(0))  # [H',W'] in [0,1]
+                model_map, known = self._fade_known_marks(looked_at, picture, size, settings)
                 area = self.config.image_size**2
                 scores.append(top_mean(model_map, settings["top_fraction"], inside, area))
-                full = resize(np.where(inside, model_map, np.float32(0)), size).clip(0, 1)
+                full = resize(model_map, size).clip(0, 1)
                 mask, found_regions = find_regions(full, full > pixel_threshold, settings["min_region_area"])
                 maps.append(full)
                 masks.append(mask)
@@ -392,17 +393,20 @@ class DiffusionADPipeline(DiffusionPipeline):
             ValueError: a picture that cannot be used.
             FileNotFoundError: no such picture.
         """
-        before = self.segmenter.config.known_marks
+        segmenter, size, before = self.segmenter, self.config.image_size, self.segmenter.config.known_marks
         for i, source in enumerate(_as_list(image)):
             [tiled], _ = self._preprocess([source], first=i)
             # At the model's size already, so that the map is the one that is looked at for marks.
-            output = self(tiled.picture, output_type="np")
-            size = self.config.image_size
+            output = self(tiled.picture, mark_similarity=1, output_type="np")
             peaks = find_peaks(output.anomaly_map[0], size)
             deviation = (tiled.picture - output.reconstruction[0]).mean(axis=2)
+            if segmenter.config.known_marks:
+                seen = torch.from_numpy(signatures(deviation, peaks, size, shifted=True))
+                is_known = (segmenter.similarity(seen) >= self.config.mark_similarity).tolist()
+                peaks = [peak for peak, known in zip(peaks, is_known, strict=True) if not known]
             if peaks:
-                self.segmenter.learn_marks(torch.from_numpy(signatures(deviation, peaks, size)[:, 0]))
-        added = self.segmenter.config.known_marks - before
+                segmenter.learn_marks(torch.from_numpy(signatures(deviation, peaks, size)[:, 0]))
+        added = segmenter.config.known_marks - before
         if added:
             self.configure(calibration=None)
         return added
@@ -521,10 +525,11 @@ class DiffusionADPipeline(DiffusionPipeline):
         return ((x.float() - low) / (high - low)).clamp(0, 1)
 
     def _fade_known_marks(
-        self, tiled: TiledPicture, settings: dict[str, Any], size: tuple[int, int]
+        self, anomaly_map: np.ndarray, tiled: TiledPicture, size: tuple[int, int], settings: dict[str, Any]
     ) -> tuple[np.ndarray, list[KnownMark]]:
-        """The map [H',W'] without what the segmenter knows from good parts, and what that was."""
-        anomaly_map, image_size = tiled.anomaly_map, self.config.image_size
+        """The map [H',W'] without what the segmenter knows from good parts, and what that was, in a picture
+        of `size` (H, W)."""
+        image_size = self.config.image_size
         if not self.segmenter.config.known_marks or settings["mark_similarity"] == 1:
             return anomaly_map, []
         peaks = find_peaks(anomaly_map, image_size)

@@ -27,6 +27,7 @@ CSV_COLUMNS = (
     "p_value",
     "false_alarm_rate",
     "n",
+    "known_marks",
     "regions",
     "boxes",
     "seconds",
@@ -46,6 +47,7 @@ class Verdict:
         p_value: probability that a normal picture scores this high; None without a fitting calibration.
         false_alarm_rate: what the calibration promises at this threshold; None where it promises nothing.
         n: number of normal pictures behind the p-value; None without one.
+        known_marks: how many marks were taken off the map, as good parts carry them.
     """
 
     is_anomalous: bool
@@ -54,6 +56,7 @@ class Verdict:
     p_value: float | None = None
     false_alarm_rate: float | None = None
     n: int | None = None
+    known_marks: int = 0
 
     @property
     def word(self) -> str:
@@ -76,6 +79,8 @@ class Verdict:
                 else f"false-alarm rate {percent(self.false_alarm_rate)}, "
             )
             text += f", p = {self.p_value:.3f} ({promise}n = {self.n})"
+        if self.known_marks:
+            text += f", {self.known_marks} known mark{'s' if self.known_marks > 1 else ''} left out"
         return text
 
     def __str__(self) -> str:
@@ -106,6 +111,7 @@ def verdicts_of(output: "DiffusionADOutput", calibration: dict | None) -> list[V
             p_value=float(output.p_value[i]) if has_p else None,
             false_alarm_rate=calibration["rate"] if promises else None,
             n=calibration["n"] if has_p else None,
+            known_marks=len(output.known_marks[i]),
         )
         for i, score in enumerate(output.score)
     ]
@@ -147,6 +153,7 @@ class Result:
             "p_value": verdict and verdict.p_value,
             "false_alarm_rate": verdict and verdict.false_alarm_rate,
             "n": verdict and verdict.n,
+            "known_marks": verdict and verdict.known_marks,
             "regions": [asdict(region) for region in self.regions],
             "seconds": self.seconds,
             "overlay": self.overlay and str(self.overlay),
