@@ -48,7 +48,8 @@ for i, (options, calls) in enumerate(asked["loads"]):
         np.savez(f"{asked['to']}/{i}-{j}.npz", score=output.score, is_anomalous=output.is_anomalous,
                  p_value=output.p_value,
                  **{f"reconstruction_{k}": r for k, r in enumerate(output.reconstruction)},
-                 regions=repr(output.regions), threshold=output.threshold,
+                 regions=repr(output.regions), known_marks=repr(output.known_marks),
+                 threshold=output.threshold,
                  **{f"map_{k}": m for k, m in enumerate(output.anomaly_map)},
                  **{f"mask_{k}": m for k, m in enumerate(output.mask)})
     try:
@@ -118,6 +119,7 @@ def assert_same(found: np.lib.npyio.NpzFile, expected) -> None:
     np.testing.assert_array_equal(found["is_anomalous"], expected.is_anomalous)
     assert found["threshold"] == expected.threshold
     assert str(found["regions"]) == repr(expected.regions)
+    assert str(found["known_marks"]) == repr(expected.known_marks)
     for i, (anomaly_map, mask) in enumerate(zip(expected.anomaly_map, expected.mask, strict=True)):
         np.testing.assert_allclose(found[f"map_{i}"], anomaly_map, rtol=0, atol=1e-6)
         np.testing.assert_array_equal(found[f"mask_{i}"], mask)
@@ -135,7 +137,9 @@ def test_a_repository_on_the_hub_loads_without_the_package(
     hub.add_model("org/official", files_of(official_model_folder))
     tiles_folder = tmp_path / "tiles"
     in_tiles = {"resize_mode": "tile", "shorter_side": 80}
-    DiffusionADPipeline.from_pretrained(folder, **in_tiles).save_pretrained(tiles_folder)
+    with_marks = DiffusionADPipeline.from_pretrained(folder, **in_tiles)
+    assert with_marks.learn_marks(photos[0]) > 0
+    with_marks.save_pretrained(tiles_folder)
     write_second_door(tiles_folder)
     hub.add_model("org/tiles", files_of(tiles_folder))
     tiny = {"pretrained_model_name_or_path": "org/tiny", "custom_pipeline": "org/tiny"}
@@ -165,6 +169,7 @@ def test_a_repository_on_the_hub_loads_without_the_package(
         assert saved.settings() == {**ours[i].settings(), "threshold": 0.125}
         np.testing.assert_array_equal(saved(photos).score, ours[i](photos).score)
     assert verdicts == {True, False}
+    assert ours[3](photos).known_marks[0]
 
 
 def test_our_package_still_loads_it_and_reads_no_code(hub, folder, tiny_pipeline, photos, tmp_path):

@@ -95,6 +95,35 @@ def test_the_run_is_a_calibrated_pipeline(finished_run: Path, good_folder: Path)
     assert result.anomaly_map[0].shape == (40, 48)
 
 
+def test_the_segmenter_knows_the_marks_of_the_training_pictures(
+    good_folder: Path, finished_run: Path, tmp_path: Path, capsys
+) -> None:
+    pipeline = DiffusionADPipeline.from_pretrained(finished_run / "pipeline")
+    known = pipeline.segmenter.config.known_marks
+    sets = json.loads((finished_run / "splits.json").read_text())
+    trained = [Path(entry["file"]) for entry in sets["train"]]
+    assert known > 0 and pipeline.learn_marks(trained) == 0
+
+    # Stopped between the weights and the figures, it learns no mark twice.
+    again = shutil.copytree(finished_run, tmp_path / "again")
+    (again / "metrics.json").unlink()
+    assert training.main(arguments(good_folder, again, "--resume", settings=DIVIDED)) == 0
+    assert "learnt" not in capsys.readouterr().out
+    same = DiffusionADPipeline.from_pretrained(again / "pipeline").segmenter.marks
+    assert len(same) == known and torch.equal(same, pipeline.segmenter.marks)
+
+    without = tmp_path / "without"
+    settings = [*SMALL, "model.known_marks=false"]
+    assert training.main(arguments(good_folder, without, settings=settings)) == 0
+    assert DiffusionADPipeline.from_pretrained(without / "pipeline").segmenter.config.known_marks == 0
+
+
+def test_pictures_are_taken_from_all_over_a_list() -> None:
+    assert training.evenly(list("abcdefgh"), 3) == ["a", "c", "f"]
+    assert training.evenly(list("ab"), 5) == ["a", "b"]
+    assert training.evenly(list("ab"), 0) == ["a"]
+
+
 def test_no_line_of_the_saved_weights_names_our_training_code(finished_run: Path) -> None:
     for path in (finished_run / "pipeline").rglob("*"):
         if path.is_file():
@@ -433,10 +462,20 @@ def test_minutes_hold_when_the_pace_changes(
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(training, "training_step", timed_step)
     monkeypatch.setattr(training.Validation, "run", timed_validation)
+    learned = []
+
+    def timed_marks(pipeline: DiffusionADPipeline, pictures: list[Path]) -> int:
+        learned.extend(pictures)
+        clock[0] += 4.0 * len(pictures)
+        return 1
+
+    monkeypatch.setattr(training, "seconds_per_picture", lambda *_: 4.0)
+    monkeypatch.setattr(training.DiffusionADPipeline, "learn_marks", timed_marks)
     settings = [*(s for s in SMALL if not s.startswith("log.")), "log.checkpoint_steps=1000"]
     words = arguments(good_folder, tmp_path / "run", "--max-minutes", "3", settings=settings)
     assert training.main(words) == 0
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert len(set(learned)) == 4  # a tenth of the minutes, while the others wait
     assert 2.8 < metrics["train_minutes"] < 3.2  # 5 where the first minute decided and steps took 4 s
     assert load_config(str(tmp_path / "run/config.toml")).optim.max_steps == metrics["steps"]
 

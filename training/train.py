@@ -410,7 +410,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                                     config, catalog.category, ema_unet.module, scheduler, ema_segmenter.module
                                 )
                                 a_picture = seconds_per_picture(pipeline.to(device), marked)
-                                marked = evenly(marked, int(MARKS_SHARE * left / a_picture))
+                                marked = evenly(marked, int(MARKS_SHARE * left / max(a_picture, 1e-9)))
                                 marks_seconds = a_picture * len(marked)
                             left -= marks_seconds
                         left -= seconds + time.perf_counter() - started
