@@ -103,6 +103,12 @@ def test_the_card_says_how_pictures_are_cut_into_tiles(finished, shorter_side, s
     assert "squeezed" not in text
 
 
+def test_the_card_says_how_many_marks_are_known(finished):
+    row = "| Known marks | 2193 of good parts; what looks like one is no anomaly |"
+    assert row in card_of(with_metrics(finished, known_marks=2193)).text
+    assert "Known marks" not in card_of(finished).text
+
+
 def test_the_card_promises_nothing_for_a_threshold_set_by_hand(finished):
     for changed in ({"threshold": 0.123}, {"calibration": None}):
         run = dataclasses.replace(finished, settings=finished.settings | changed)
