@@ -29,6 +29,9 @@ def pipeline_sha256(folder: Path) -> str:
     settings = {name: settings.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
     if settings["shorter_side"] is None:  # models from before there was such a setting keep their hash
         del settings["shorter_side"]
+    segmenter = folder / "segmenter/config.json"
+    if not (segmenter.is_file() and json.loads(segmenter.read_text(encoding="utf-8")).get("known_marks")):
+        del settings["mark_similarity"]  # without marks it makes no difference
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted([*folder.glob("*/*config.json"), *folder.glob(f"*/{WEIGHTS}")]):
         with path.open("rb") as file:

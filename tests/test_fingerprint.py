@@ -43,6 +43,17 @@ def test_a_setting_that_is_new_and_not_used_changes_no_hash(folder):
     assert pipeline_sha256(folder) != before
 
 
+def test_the_similarity_of_marks_counts_where_marks_are_known(folder):
+    before = pipeline_sha256(folder)
+    edit_index(folder, mark_similarity=0.85)
+    assert pipeline_sha256(folder) == before
+    path = folder / "segmenter/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"known_marks": 3}))
+    with_marks = pipeline_sha256(folder)
+    edit_index(folder, mark_similarity=0.9)
+    assert len({before, with_marks, pipeline_sha256(folder)}) == 3
+
+
 def test_a_folder_without_a_pipeline_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model_index\.json"):
         pipeline_sha256(tmp_path)
