@@ -167,6 +167,12 @@ def _add_score_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGr
     settings.add_argument(
         "--ignore-border", type=int, metavar="PIXELS", help="of the model's map, on each side"
     )
+    settings.add_argument(
+        "--mark-similarity",
+        type=float,
+        metavar="X",
+        help="correlation from which a mark that good parts carry is left out; 1 leaves out none",
+    )
     return settings
 
 

@@ -36,6 +36,7 @@ SETTINGS = {
     "roi": "roi",
     "min_region_area": "min_region_area",
     "ignore_border": "ignore_border",
+    "mark_similarity": "mark_similarity",
 }
 
 

@@ -69,6 +69,7 @@ class Inspector:
                     file=file,
                     verdict=verdicts[i],
                     regions=tuple(output.regions[i]),
+                    known_marks=tuple(output.known_marks[i]),
                     seconds=round(output.timings["total"] / len(pictures), 4),
                     overlay=self._draw(file, root, picture, output, i, verdicts[i]),
                 )

@@ -22,7 +22,7 @@ from diffusionad.calibration import Calibration
 from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of, prediction_type_of
 from diffusionad.image_io import ImageError, ImageSource, read_image, resize
 from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
-from diffusionad.marks import KnownMark, fade, find_peaks, signatures
+from diffusionad.marks import KnownMark, fade, find_peaks, rests, signatures
 from diffusionad.official_unet import OfficialUNet
 from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
 from diffusionad.segmenter import AnomalySegmenter
@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 ImageInput = ImageSource | Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt")
+
+MARKS_MAX = 20_000  # that a segmenter can know: 9 MB
+ITSELF = 0.99  # correlation of what is the same
 
 # A setting that is left alone, where None means "remove it".
 UNCHANGED: Any = object()
@@ -110,9 +113,9 @@ class DiffusionADPipeline(DiffusionPipeline):
         roi: where to look, as `scoring.encode_roi` run lengths; None is everywhere.
         min_region_area: smaller regions, in pixels of the inspected picture, are no anomaly.
         ignore_border: width of the border that is not looked at, in pixels at the model's size.
-        mark_similarity: correlation in [0, 1] from which a mark is one of those that the segmenter knows from
-            good parts, and is taken off the map; 1 leaves all on it. Where the segmenter knows none, it makes
-            no difference.
+        mark_similarity: correlation in [0, 1] from which a peak is one of the marks that the segmenter knows
+            from good parts, and is taken off the map (from 0.1 below it is lowered); 1 leaves all on it. It
+            makes no difference where the segmenter knows none.
 
     Raises:
         ValueError: when the sizes, timesteps or settings do not fit together.
@@ -366,7 +369,7 @@ class DiffusionADPipeline(DiffusionPipeline):
         settings = {name: to_plain(value) for name, value in settings.items()}
         if roi is not UNCHANGED:
             settings["roi"] = None if roi is None else encode_roi(_read_roi(roi))
-        changed = [k for k in SCORE_SETTINGS if k in settings and settings[k] != self.config[k]]
+        changed = [k for k in self._score_settings() if k in settings and settings[k] != self.config[k]]
         if calibration is not UNCHANGED and calibration is not None:
             settings = {"threshold": calibration.threshold, **settings, "calibration": calibration.to_dict()}
         elif calibration is None or (changed and self.config.calibration is not None):
@@ -378,37 +381,44 @@ class DiffusionADPipeline(DiffusionPipeline):
         return self
 
     def learn_marks(self, image: ImageInput | Sequence[ImageInput]) -> int:
-        """Teach the segmenter what good parts carry, so that it raises no alarm about the same again.
+        """Teach the segmenter what good parts carry, so that it is taken off the map where it comes back.
 
         All that stands out in these pictures is taken for harmless: show it good parts only. The stored
-        calibration no longer applies afterwards.
+        calibration no longer applies afterwards; calibrate with other pictures than these. Save the pipeline
+        into a new folder: weights of another precision in the old one would lack the marks.
 
         Args:
             image: one or many, as the call takes them.
 
         Returns:
-            How many marks were added; what is known already is not added again.
+            How many marks were added; what is known already is not added again, and no more than 20,000 in
+            all are kept.
 
         Raises:
             ValueError: a picture that cannot be used.
             FileNotFoundError: no such picture.
         """
-        segmenter, size, before = self.segmenter, self.config.image_size, self.segmenter.config.known_marks
-        for i, source in enumerate(_as_list(image)):
-            [tiled], _ = self._preprocess([source], first=i)
-            # At the model's size already, so that the map is the one that is looked at for marks.
-            output = self(tiled.picture, mark_similarity=1, output_type="np")
-            peaks = find_peaks(output.anomaly_map[0], size)
-            deviation = (tiled.picture - output.reconstruction[0]).mean(axis=2)
-            if segmenter.config.known_marks:
-                seen = torch.from_numpy(signatures(deviation, peaks, size, shifted=True))
-                is_known = (segmenter.similarity(seen) >= self.config.mark_similarity).tolist()
-                peaks = [peak for peak, known in zip(peaks, is_known, strict=True) if not known]
-            if peaks:
-                segmenter.learn_marks(torch.from_numpy(signatures(deviation, peaks, size)[:, 0]))
-        added = segmenter.config.known_marks - before
-        if added:
-            self.configure(calibration=None)
+        sources = _as_list(image)
+        self.check_inputs(sources, self.settings(), None, 1, "np")
+        size, before = self.config.image_size, self.segmenter.config.known_marks
+        enough = min(self.config.mark_similarity, ITSELF)
+        try:
+            for i, source in enumerate(sources):
+                [tiled], _ = self._preprocess([source], first=i)
+                # At the model's size already, so that the map is the one that is looked at for marks.
+                output = self(tiled.picture, mark_similarity=1, output_type="np")
+                deviation = _deviation(tiled.picture, output.reconstruction[0])
+                peaks, similarities = self._look_for_marks(output.anomaly_map[0], deviation)
+                peaks = [p for p, known in zip(peaks, similarities >= enough, strict=True) if not known]
+                looks = signatures(deviation, peaks, size)[:, 0]
+                looks = looks[np.linalg.norm(looks, axis=1) > ITSELF]
+                room = MARKS_MAX - self.segmenter.config.known_marks
+                if len(looks) and room:
+                    self.segmenter.learn_marks(torch.from_numpy(looks[:room]))
+        finally:
+            added = self.segmenter.config.known_marks - before
+            if added:
+                self.configure(calibration=None)
         return added
 
     def settings(self) -> dict[str, Any]:
@@ -529,23 +539,32 @@ class DiffusionADPipeline(DiffusionPipeline):
     ) -> tuple[np.ndarray, list[KnownMark]]:
         """The map [H',W'] without what the segmenter knows from good parts, and what that was, in a picture
         of `size` (H, W)."""
-        image_size = self.config.image_size
         if not self.segmenter.config.known_marks or settings["mark_similarity"] == 1:
             return anomaly_map, []
-        peaks = find_peaks(anomaly_map, image_size)
-        deviation = (tiled.picture - tiled.reconstruction).mean(axis=2)
-        seen = torch.from_numpy(signatures(deviation, peaks, image_size, shifted=True))  # [P,O,225]
-        similarities = self.segmenter.similarity(seen).cpu().numpy()
+        deviation = _deviation(tiled.picture, tiled.reconstruction)
+        peaks, similarities = self._look_for_marks(anomaly_map, deviation)
+        rest = rests(similarities, settings["mark_similarity"])
         known = [
             KnownMark(
                 (column * size[1] // anomaly_map.shape[1], row * size[0] // anomaly_map.shape[0]),
                 float(anomaly_map[row, column]),
+                float(left),
                 float(similarity),
             )
-            for (row, column), similarity in zip(peaks, similarities, strict=True)
-            if similarity >= settings["mark_similarity"]
+            for (row, column), left, similarity in zip(peaks, rest, similarities, strict=True)
+            if left < 1
         ]
-        return fade(anomaly_map, peaks, similarities, settings["mark_similarity"], image_size), known
+        return fade(anomaly_map, peaks, rest, self.config.image_size), known
+
+    def _look_for_marks(
+        self, anomaly_map: np.ndarray, deviation: np.ndarray
+    ) -> tuple[list[tuple[int, int]], np.ndarray]:
+        """Peaks of a map, and how similar each is to a known mark, [P]; to none, -1."""
+        peaks = find_peaks(anomaly_map, self.config.image_size)
+        if not (peaks and self.segmenter.config.known_marks):
+            return peaks, np.full(len(peaks), -1.0)
+        seen = signatures(deviation, peaks, self.config.image_size, shifted=True)  # [P,25,225]
+        return peaks, self.segmenter.similarity(torch.from_numpy(seen)).cpu().numpy()
 
     def _inside(self, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
         """[H',W'] bool for a model's size of (H', W'): where the map counts."""
@@ -563,10 +582,15 @@ class DiffusionADPipeline(DiffusionPipeline):
 
     def _calibration(self, settings: dict[str, Any]) -> Calibration | None:
         """The stored one, if it holds for these settings."""
-        calibrated_alike = all(settings[name] == self.config[name] for name in SCORE_SETTINGS)
+        calibrated_alike = all(settings[name] == self.config[name] for name in self._score_settings())
         if self.config.calibration is None or not calibrated_alike:
             return None
         return Calibration.from_dict(self.config.calibration)
+
+    def _score_settings(self) -> list[str]:
+        """Those that change scores of this pipeline."""
+        has_marks = self.segmenter.config.known_marks > 0
+        return [name for name in SCORE_SETTINGS if name != "mark_similarity" or has_marks]
 
     def _p_values(self, score: np.ndarray, settings: dict[str, Any]) -> np.ndarray | None:
         calibration = self._calibration(settings)
@@ -623,6 +647,11 @@ class DiffusionADPipeline(DiffusionPipeline):
             )
         pipeline = cls(**parts, **saved)
         return pipeline.configure(**settings) if settings else pipeline
+
+
+def _deviation(picture: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
+    """[H,W] in [-1, 1] in grey, from two of [H,W,3] in [0, 1]."""
+    return (picture - reconstruction).mean(axis=2)
 
 
 def _as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:

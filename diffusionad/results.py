@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from diffusionad import __version__
+from diffusionad.marks import KnownMark
 from diffusionad.scoring import Region
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ CSV_COLUMNS = (
     "p_value",
     "false_alarm_rate",
     "n",
-    "known_marks",
     "regions",
     "boxes",
+    "known_marks",
     "seconds",
     "overlay",
     "error",
@@ -47,7 +48,7 @@ class Verdict:
         p_value: probability that a normal picture scores this high; None without a fitting calibration.
         false_alarm_rate: what the calibration promises at this threshold; None where it promises nothing.
         n: number of normal pictures behind the p-value; None without one.
-        known_marks: how many marks were taken off the map, as good parts carry them.
+        marks_left_out: how many marks were taken off the map, as good parts carry them.
     """
 
     is_anomalous: bool
@@ -56,7 +57,7 @@ class Verdict:
     p_value: float | None = None
     false_alarm_rate: float | None = None
     n: int | None = None
-    known_marks: int = 0
+    marks_left_out: int = 0
 
     @property
     def word(self) -> str:
@@ -79,8 +80,8 @@ class Verdict:
                 else f"false-alarm rate {percent(self.false_alarm_rate)}, "
             )
             text += f", p = {self.p_value:.3f} ({promise}n = {self.n})"
-        if self.known_marks:
-            text += f", {self.known_marks} known mark{'s' if self.known_marks > 1 else ''} left out"
+        if self.marks_left_out:
+            text += f", {self.marks_left_out} known mark{'s' if self.marks_left_out > 1 else ''} left out"
         return text
 
     def __str__(self) -> str:
@@ -111,7 +112,7 @@ def verdicts_of(output: "DiffusionADOutput", calibration: dict | None) -> list[V
             p_value=float(output.p_value[i]) if has_p else None,
             false_alarm_rate=calibration["rate"] if promises else None,
             n=calibration["n"] if has_p else None,
-            known_marks=len(output.known_marks[i]),
+            marks_left_out=len(output.known_marks[i]),
         )
         for i, score in enumerate(output.score)
     ]
@@ -125,6 +126,7 @@ class Result:
         file: the picture.
         verdict: None when it could not be read.
         regions: anomalous regions, highest peak first.
+        known_marks: what was taken off the map, as good parts carry it.
         seconds: of the networks and the scoring, the picture's share of its batch.
         overlay: the picture drawn for it, if any.
         error: why it could not be read.
@@ -133,6 +135,7 @@ class Result:
     file: Path
     verdict: Verdict | None = None
     regions: tuple[Region, ...] = ()
+    known_marks: tuple[KnownMark, ...] = ()
     seconds: float | None = None
     overlay: Path | None = None
     error: str | None = None
@@ -153,8 +156,8 @@ class Result:
             "p_value": verdict and verdict.p_value,
             "false_alarm_rate": verdict and verdict.false_alarm_rate,
             "n": verdict and verdict.n,
-            "known_marks": verdict and verdict.known_marks,
             "regions": [asdict(region) for region in self.regions],
+            "known_marks": [asdict(mark) for mark in self.known_marks],
             "seconds": self.seconds,
             "overlay": self.overlay and str(self.overlay),
             "error": self.error,
@@ -216,7 +219,8 @@ class ResultWriter:
         separator = ",\n  " if self.counts.total() else "\n  "
         self._json_file.write(separator + json.dumps(row))
         boxes = "; ".join(" ".join(map(str, region.box)) for region in result.regions)
-        self._csv.writerow(row | {"regions": len(result.regions), "boxes": boxes})
+        counts = {"regions": len(result.regions), "known_marks": len(result.known_marks)}
+        self._csv.writerow(row | counts | {"boxes": boxes})
         self.counts[result.word] += 1
 
     def summary(self) -> dict[str, int | bool]:

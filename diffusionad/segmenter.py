@@ -123,10 +123,10 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
         self.register_to_config(known_marks=len(self.marks))
 
     def similarity(self, signatures: Tensor) -> Tensor:
-        """Correlation with the most similar known mark.
+        """Correlation of each of P peaks with the known mark that is most similar to it.
 
         Args:
-            signatures: [P,O,225] float32, of each mark in O positions of which the best counts.
+            signatures: [P,O,225] float32, of each peak as it looks from O places near it; the best counts.
 
         Returns:
             [P] in [-1, 1].

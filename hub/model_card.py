@@ -233,7 +233,8 @@ def _reconstruction(metrics: dict[str, Any]) -> str:
 def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
     config, settings = run.config, run.settings
     optim, model = config.get("optim", {}), config.get("model", {})
-    marks = run.metrics.get("known_marks")
+    marks, having = run.metrics.get("known_marks"), run.metrics.get("with_known_marks", {})
+    having = ", ".join(f"{percent(share)} of {kind}" for kind, share in having.items())
     size = f"{settings['image_size']} x {settings['image_size']} pixels"
     if settings["resize_mode"] == "tile":
         size = f"tiles of {size}"
@@ -248,7 +249,12 @@ def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
             "Segmenter",
             f"channels {_listed(model['segmenter_channels'])}" if "segmenter_channels" in model else "",
         ),
-        ("Known marks", f"{marks} of good parts; what looks like one is no anomaly" if marks else ""),
+        (
+            "Known marks",
+            f"{marks} of good parts; what looks like one is no anomaly (in {having} test pictures)"
+            if marks and having
+            else "",
+        ),
         ("Steps", f"{optim['max_steps']} of {optim['batch_size']} pictures" if "max_steps" in optim else ""),
         ("Time", f"{run.metrics['train_minutes']:.0f} minutes" if "train_minutes" in run.metrics else ""),
     ]

@@ -118,34 +118,6 @@ def test_pictures_with_known_marks_are_counted(tiny_model_folder: Path, waves: P
     assert metrics["with_known_marks"]["good"] == 1 and 0 <= metrics["with_known_marks"]["defective"] <= 1
 
 
-def test_a_setting_of_the_pipeline_can_be_replaced(
-    tiny_model_folder: Path, waves: Path, tmp_path: Path
-) -> None:
-    words = ["--model", str(tiny_model_folder), "--data", str(waves), "--output", str(tmp_path / "figures")]
-    evaluation.main([*words, "--set", "threshold=0.25", "--set", "t_fine=100"])
-    metrics = json.loads((tmp_path / "figures/metrics.json").read_text())
-    assert metrics["threshold"] == 0.25 and metrics["config"]["t_fine"] == 100
-    assert "calibration" not in metrics  # it was made at another timestep
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("t_fine", "write name=value"),
-        ("t_fine=low", "write name=value"),
-        ("wings=2", "`wings` is no setting of the pipeline"),
-        ("t_fine=-1", "`t_fine` is -1"),
-    ],
-)
-def test_a_setting_that_cannot_be_meant_is_refused(
-    tiny_model_folder: Path, waves: Path, tmp_path: Path, capsys, text: str, sentence: str
-) -> None:
-    words = ["--model", str(tiny_model_folder), "--data", str(waves), "--output", str(tmp_path)]
-    with pytest.raises(SystemExit):
-        evaluation.main([*words, "--set", text])
-    assert sentence in capsys.readouterr().err
-
-
 def test_figures_of_a_run_say_how_it_was_trained(tmp_path) -> None:
     facts = {"steps": 7, "train_minutes": 1.5, "command": "python -m training.train", "machine": "here"}
     (tmp_path / "metrics.json").write_text(json.dumps({**facts, "pipeline_sha256": "a"}))

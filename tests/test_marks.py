@@ -1,13 +1,16 @@
 """Marks that good parts carry: known again under other light and a little elsewhere, and off the map."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from test_pipeline import assert_same
 
-from diffusionad import DiffusionADPipeline, calibrate
-from diffusionad.marks import CELLS, KnownMark, cell_size, fade, find_peaks, signatures
+from diffusionad import DiffusionADOutput, DiffusionADPipeline, calibrate
+from diffusionad.marks import CELLS, KnownMark, cell_size, fade, find_peaks, rests, signatures
 from diffusionad.results import verdicts_of
+from diffusionad.ui.turns import PER_PICTURE
 
 SIZE = 128  # what the networks see at once
 
@@ -37,11 +40,19 @@ def test_peaks_are_local_maxima_the_highest_first():
     assert find_peaks(anomaly_map, SIZE) == [(120, 100), (199, 0), (50, 40)]
 
 
-def test_twenty_peaks_are_enough():
+def test_a_square_has_twenty_peaks_and_a_larger_map_more():
     heights = {(20 * i + 9, 20 * j + 9): 0.1 + 0.01 * i + 0.001 * j for i in range(6) for j in range(6)}
-    peaks = find_peaks(bumps(heights), SIZE)
+    peaks = find_peaks(bumps(heights, (SIZE, SIZE)), SIZE)
     assert len(peaks) == 20
     assert peaks[0] == (109, 109) and (9, 9) not in peaks
+    assert len(find_peaks(bumps(heights, (SIZE, 2 * SIZE)), SIZE)) == 36
+
+
+def test_a_plateau_is_not_all_peaks():
+    anomaly_map = bumps({(120, 100): 0.9})
+    anomaly_map[20:32, 20:40] = 1.0
+    peaks = find_peaks(anomaly_map, SIZE)
+    assert (120, 100) in peaks and 1 < len(peaks) < 20
 
 
 def test_an_empty_map_has_no_peak():
@@ -74,12 +85,21 @@ def test_fading_is_local_and_gradual():
     anomaly_map = bumps({(50, 40): 0.4, (120, 100): 0.9})
     peaks = [(120, 100), (50, 40)]
     radius = round(4.5 * cell_size(SIZE))
-    known = fade(anomaly_map, peaks, np.array([0.9, 0.2]), 0.85, SIZE)
+    known = fade(anomaly_map, peaks, rests(np.array([0.9, 0.2]), 0.85), SIZE)
     assert known[120, 100] == 0 and known[120 + radius - 1, 100] == 0
     np.testing.assert_array_equal(known[:100], anomaly_map[:100])
-    half = fade(anomaly_map, peaks, np.array([0.8, 0.2]), 0.85, SIZE)
+    half = fade(anomaly_map, peaks, rests(np.array([0.8, 0.2]), 0.85), SIZE)
     assert half[120, 100] == pytest.approx(0.45)
-    np.testing.assert_array_equal(fade(anomaly_map, peaks, np.array([0.75, 0.2]), 0.85, SIZE), anomaly_map)
+    for similarities, limit in (([0.75, 0.2], 0.85), ([1.0, 1.0], 1)):
+        same = fade(anomaly_map, peaks, rests(np.array(similarities), limit), SIZE)
+        np.testing.assert_array_equal(same, anomaly_map)
+
+
+def test_a_defect_beside_a_known_mark_stays():
+    anomaly_map = bumps({(60, 60): 0.9, (60, 70): 0.8})
+    faded = fade(anomaly_map, [(60, 60), (60, 70)], np.array([0.0, 1.0]), SIZE)
+    assert faded[60, 60] == 0 and faded[60, 70] == anomaly_map[60, 70]
+    np.testing.assert_array_equal(faded[50:71, 66:76], anomaly_map[50:71, 66:76])
 
 
 # In the pipeline
@@ -97,7 +117,7 @@ def test_what_it_has_learned_raises_no_alarm_again(fresh_pipeline, make_pictures
     after = fresh_pipeline(good)
     assert after.score[0] < before.score[0]
     peak = max(after.known_marks[0], key=lambda mark: mark.peak)
-    assert isinstance(peak, KnownMark) and peak.similarity > 0.999
+    assert isinstance(peak, KnownMark) and peak.similarity > 0.999 and peak.rest == 0
     x, y = peak.position
     assert before.anomaly_map[0][y, x] == pytest.approx(peak.peak, abs=1e-6)
     assert after.anomaly_map[0][y, x] == 0
@@ -156,8 +176,8 @@ def test_the_verdict_says_what_was_left_out(fresh_pipeline, make_pictures):
     fresh_pipeline.learn_marks(picture)
     output = fresh_pipeline(picture)
     [verdict] = verdicts_of(output, None)
-    assert verdict.known_marks == len(output.known_marks[0]) > 1
-    assert verdict.details.endswith(f", {verdict.known_marks} known marks left out")
+    assert verdict.marks_left_out == len(output.known_marks[0]) > 1
+    assert verdict.details.endswith(f", {verdict.marks_left_out} known marks left out")
     [plain] = verdicts_of(fresh_pipeline(picture, mark_similarity=1), None)
     assert "mark" not in plain.details
 
@@ -171,3 +191,25 @@ def test_a_similarity_is_a_number_in_0_to_1(fresh_pipeline: DiffusionADPipeline,
 def test_a_segmenter_without_marks_says_so(fresh_pipeline: DiffusionADPipeline) -> None:
     with pytest.raises(ValueError, match="No mark is known"):
         fresh_pipeline.segmenter.similarity(torch.zeros(1, 1, CELLS**2))
+
+
+def test_what_cannot_be_read_is_an_error_and_what_came_before_is_learned(fresh_pipeline, make_pictures):
+    [picture] = make_pictures(1, side=64)
+    fresh_pipeline.configure(calibration=calibrate([0.1, 0.2, 0.3]))
+    with pytest.raises(ValueError, match=r"`image\[1\]` is a tensor"):
+        fresh_pipeline.learn_marks([picture, torch.zeros(3, 3)])
+    assert fresh_pipeline.config.calibration is not None  # found before the first
+    with pytest.raises(FileNotFoundError):
+        fresh_pipeline.learn_marks([picture, "nowhere.png"])
+    assert fresh_pipeline.segmenter.config.known_marks > 0
+    assert fresh_pipeline.config.calibration is None
+
+
+def test_without_marks_the_similarity_leaves_a_calibration_alone(tiny_pipeline, make_pictures):
+    assert tiny_pipeline.config.calibration is not None
+    assert tiny_pipeline(make_pictures(1), mark_similarity=1).p_value is not None
+
+
+def test_visitors_who_share_a_call_get_the_marks_of_their_own_picture():
+    lists = {field.name for field in dataclasses.fields(DiffusionADOutput)}
+    assert lists - set(PER_PICTURE) == {"threshold", "pixel_threshold", "timings"}

@@ -121,7 +121,7 @@ def test_the_segmenter_knows_the_marks_of_the_training_pictures(
 def test_pictures_are_taken_from_all_over_a_list() -> None:
     assert training.evenly(list("abcdefgh"), 3) == ["a", "c", "f"]
     assert training.evenly(list("ab"), 5) == ["a", "b"]
-    assert training.evenly(list("ab"), 0) == ["a"]
+    assert training.evenly(list("ab"), None) == ["a", "b"]
 
 
 def test_no_line_of_the_saved_weights_names_our_training_code(finished_run: Path) -> None:

@@ -37,6 +37,8 @@ GRID = tuple(itertools.product((100, 200, 300, 400), (400, 500), (0.0, 1.0, 2.0)
 NOISE_SAMPLES = (1, 2, 4, 8)
 SEEDS = (0, 1, 2, 3, 4)
 
+ALL_ON_THE_MAP = {"mark_similarity": 1}  # marks were learnt with the settings that are varied here
+
 Variant = tuple[str, dict[str, Any]]  # its label, and the settings in which it differs
 
 
@@ -100,7 +102,7 @@ class Ablation:
 
     def __init__(self, model: Path, records: list[Record], path: Path):
         self.model, self.records, self.path = model, records, path
-        self.pipeline = DiffusionADPipeline.from_pretrained(model)
+        self.pipeline = DiffusionADPipeline.from_pretrained(model, **ALL_ON_THE_MAP)
         about = {"data_sha256": data_sha256(records), "n": len(records), **provenance(self.pipeline, model)}
         commands, rows = [about.pop("command")], []
         if path.is_file():
@@ -120,7 +122,7 @@ class Ablation:
                 if not self._has(study, label):
                     with tempfile.TemporaryDirectory() as folder:
                         run = train_again(data, config, override, minutes, Path(folder, "run"))
-                        retrained = DiffusionADPipeline.from_pretrained(run / "pipeline")
+                        retrained = DiffusionADPipeline.from_pretrained(run / "pipeline", **ALL_ON_THE_MAP)
                         self._measure(study, label, retrained)
         elif study == "input":
             self._measure(study, "picture and reconstruction", self.pipeline)
@@ -128,7 +130,7 @@ class Ablation:
                 self._measure(study, "the picture twice", self.pipeline)
         elif study == "dtype":
             for dtype in (torch.float32, torch.bfloat16):
-                pipeline = DiffusionADPipeline.from_pretrained(self.model, dtype=dtype)
+                pipeline = DiffusionADPipeline.from_pretrained(self.model, dtype=dtype, **ALL_ON_THE_MAP)
                 self._measure(study, str(dtype).removeprefix("torch."), pipeline)
         else:
             for label, settings in setting_studies(self.pipeline)[study]:

@@ -12,7 +12,7 @@ import argparse
 import csv
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -180,45 +180,14 @@ def facts_of_run(folder: Path, sha256: str) -> dict[str, Any]:
     return facts | {"train_command": found["command"], "train_machine": found["machine"]}
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """`name=value` of settings of the pipeline, values as JSON.
-
-    Raises:
-        ValueError: one is not of that form.
-    """
-    settings = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        try:
-            settings[name] = json.loads(value)
-        except json.JSONDecodeError:
-            equals = ""
-        if not (name and equals):
-            raise ValueError(f"`--set` is {text!r}; write name=value, such as mark_similarity=1.")
-    return settings
-
-
 def evaluate_folder(
-    model: str,
-    data: str,
-    output: Path,
-    category: str | None = None,
-    development: Path | None = None,
-    settings: dict[str, Any] | None = None,
+    model: str, data: str, output: Path, category: str | None = None, development: Path | None = None
 ) -> dict[str, Any]:
     """One category: everything that DIR receives.
 
-    Args:
-        model: folder or Hub id.
-        data: as in `catalog.scan`.
-        output: DIR.
-        category: of the data.
-        development: list of pictures that are left out.
-        settings: of the pipeline, in place of the saved ones; a calibration made with others is dropped.
-
     Raises:
         FileNotFoundError: no such data, model or list of development pictures.
-        ValueError: no test pictures, masks that do not fit, a model that cannot be loaded, unknown settings.
+        ValueError: no test pictures, masks that do not fit, a model that cannot be loaded.
     """
     catalog = scan(data, category)
     if not catalog.test:
@@ -227,7 +196,7 @@ def evaluate_folder(
             "`test/<defect>`."
         )
     folder = find_folder(model, None, None, None, None, False)
-    pipeline = DiffusionADPipeline.from_pretrained(folder, **(settings or {}))
+    pipeline = DiffusionADPipeline.from_pretrained(folder)
     seen = set() if development is None else read_development(development, catalog.test)
     metrics, rows = evaluate(pipeline, catalog.test, catalog.category, development=seen)
     if pipeline.config.category is None:
@@ -260,26 +229,16 @@ def main(arguments: list[str] | None = None) -> None:
         help="test pictures that choices were made with, a line each (crack/007.png): left out of the "
         "figures, and those over all pictures stand beside them",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of the pipeline in place of the saved one, such as mark_similarity=1",
-    )
     parser.add_argument("--output", required=True, type=Path, help="folder for the figures")
     args = parser.parse_args(arguments)
     try:
-        settings = parse_settings(args.set)
         if "{category}" not in args.model:
-            found = evaluate_folder(
-                args.model, args.data, args.output, args.category, args.development, settings
-            )
+            found = evaluate_folder(args.model, args.data, args.output, args.category, args.development)
             print(headline(found))
         else:
             for name in [args.category] if args.category else categories(args.data):
                 model = args.model.replace("{category}", name)
-                metrics = evaluate_folder(model, args.data, args.output / name, name, settings=settings)
+                metrics = evaluate_folder(model, args.data, args.output / name, name)
                 print(name, headline(metrics), sep="\n")
             print(write_tables(args.output))
     except (ValueError, FileNotFoundError) as error:

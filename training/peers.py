@@ -82,11 +82,11 @@ def measure_peer(
 def measure_ours(pipeline: DiffusionADPipeline, folder: Path, records: list[Record]) -> dict[str, Any]:
     """The pipeline as it is saved, with the same keys; how long it trained where its run says so."""
     metrics, _ = evaluate(pipeline, records, OURS)
-    networks = (pipeline.unet, pipeline.segmenter)
+    stored = [*pipeline.unet.state_dict().values(), *pipeline.segmenter.state_dict().values()]
     row = {name: value for name, value in metrics.items() if name not in ("config", "category")}
     row |= {
         "ms_per_picture": metrics["cpu_ms_per_picture"],
-        "megabytes": sum(p.numel() * 4 for net in networks for p in net.parameters()) / 1e6,
+        "megabytes": sum(t.numel() * t.element_size() for t in stored) / 1e6,
     }
     run = folder.parent / "metrics.json"
     if run.is_file() and "train_minutes" in (trained := json.loads(run.read_text(encoding="utf-8"))):

@@ -272,11 +272,13 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     if accelerator.scaler is not None:
         parts["scaler"] = accelerator.scaler
     step, best, seconds = 0, -math.inf, 0.0
+    marked = None  # number of pictures whose marks are learnt in the end; not known yet
     if resume:
         state = load_checkpoint(output)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         step, best, seconds = state["step"], state["best"], state["seconds"]
+        marked = state.get("marked")
     segmenter = share_statistics(segmenter, accelerator)
     if config.optim.compile:
         for net in (unet, segmenter):
@@ -311,7 +313,8 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
 
     def save() -> None:
         if accelerator.is_main_process:
-            counts = {"step": step, "best": best, "seconds": seconds + time.perf_counter() - started}
+            so_far = seconds + time.perf_counter() - started
+            counts = {"step": step, "best": best, "seconds": so_far, "marked": marked}
             states = {name: part.state_dict() for name, part in parts.items()}
             save_checkpoint(output, step, {**states, **counts}, config.log.keep_checkpoints)
 
@@ -327,8 +330,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     if not resume:
         save()
     bank = stream = None
-    marked = sets["train"] if config.model.known_marks else []  # pictures whose marks are learnt in the end
-    marks_seconds = None  # that this takes; not known yet
+    marks_seconds = None  # that learning the marks takes; not known yet
     try:
         with StopRequest() as stop:
             while step < max_steps:
@@ -404,14 +406,17 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                         left = config.optim.max_minutes * 60
                         if not segmenter_learns:
                             left *= config.optim.unet_share
-                        elif marked:
+                        elif config.model.known_marks and accelerator.is_main_process:
                             if marks_seconds is None:
                                 pipeline = build_pipeline(
                                     config, catalog.category, ema_unet.module, scheduler, ema_segmenter.module
                                 )
-                                a_picture = seconds_per_picture(pipeline.to(device), marked)
-                                marked = evenly(marked, int(MARKS_SHARE * left / max(a_picture, 1e-9)))
-                                marks_seconds = a_picture * len(marked)
+                                a_picture = seconds_per_picture(pipeline.to(device), sets["train"])
+                                if marked is None:
+                                    fit = MARKS_SHARE * left / max(a_picture, 1e-9)
+                                    marked = max(1, min(int(fit), len(sets["train"])))
+                                marks_seconds = a_picture * marked
+                                timed_from = time.perf_counter()
                             left -= marks_seconds
                         left -= seconds + time.perf_counter() - started
                         last = from_main(accelerator, step + max(1, int(left / pace)))
@@ -450,7 +455,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
             output,
             catalog,
             sets["calibration"],
-            marked,
+            evenly(sets["train"], marked) if config.model.known_marks else [],
             device,
             extra={
                 "steps": step,
@@ -474,9 +479,9 @@ def what_is_left(output: Path) -> str:
     )
 
 
-def evenly(items: list[Path], count: int) -> list[Path]:
-    """At most `count` of them, at least one, from all over the list."""
-    count = max(1, min(count, len(items)))
+def evenly(items: list[Path], count: int | None) -> list[Path]:
+    """So many of them, from all over the list; None is all."""
+    count = len(items) if count is None else min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
 
 
@@ -506,7 +511,7 @@ def finish(
         started = time.perf_counter()
         added = pipeline.learn_marks(marked)
         minutes = (time.perf_counter() - started) / 60
-        extra["train_minutes"] += minutes
+        extra |= {"train_minutes": extra["train_minutes"] + minutes, "marks_from_pictures": len(marked)}
         say(f"{added} marks of {len(marked)} good pictures learnt in {minutes:.1f} min")
     scores, peaks = [], []
     for i in range(0, len(calibration), CALIBRATION_BATCH):

@@ -44,6 +44,7 @@ def _add_inspect(registry: ModelRegistry) -> None:
             "verdict": inspected.verdict.word,
             **asdict(inspected.verdict),
             "regions": [asdict(region) for region in inspected.regions],
+            "known_marks": [asdict(mark) for mark in inspected.known_marks],
             "model": inspected.model,
             "device": inspected.device,
             "seconds": round(inspected.seconds, 4),

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from diffusionad.calibration import Calibration
 from diffusionad.image_io import read_image, resize
+from diffusionad.marks import KnownMark
 from diffusionad.results import Verdict
 from diffusionad.scoring import Region, encode_roi, find_regions
 from diffusionad.settings import SCORE_SETTINGS
@@ -40,7 +41,7 @@ class Inspected:
         model: its name.
         device: where it ran.
         seconds: reading the picture and inspecting it.
-        known_marks: how many marks were taken off the map, as good parts carry them.
+        known_marks: what was taken off the map, as good parts carry it.
         min_region_area: smaller regions are no anomaly, pixels.
         mask: bool [H,W], at the threshold in force.
         regions: the mask's regions, highest peak first.
@@ -60,7 +61,7 @@ class Inspected:
     model: str
     device: str
     seconds: float
-    known_marks: int = 0
+    known_marks: tuple[KnownMark, ...] = ()
     min_region_area: int = 0
     mask: np.ndarray | None = None
     regions: tuple[Region, ...] = ()
@@ -79,7 +80,7 @@ class Inspected:
             p_value=calibration and float(calibration.p_values(np.array([self.score]))[0]),
             false_alarm_rate=calibration.rate if calibration and threshold == calibration.threshold else None,
             n=calibration and calibration.n,
-            known_marks=self.known_marks,
+            marks_left_out=len(self.known_marks),
         )
         return replace(self, min_region_area=min_area, mask=mask, regions=tuple(regions), verdict=verdict)
 
@@ -237,7 +238,7 @@ def inspect_picture(
         model=model.name,
         device=model.device,
         seconds=time.perf_counter() - started,
-        known_marks=len(output.known_marks[0]),
+        known_marks=tuple(output.known_marks[0]),
         min_region_area=settings.get("min_region_area", config.min_region_area),
     )
     return inspected.at(threshold)

@@ -78,6 +78,7 @@ def _inspect(model: Model, output: Path, arguments: dict[str, Any], picture: Dro
         file=file,
         verdict=inspected.verdict,
         regions=tuple(inspected.regions),
+        known_marks=inspected.known_marks,
         seconds=round(inspected.seconds, 4),
         overlay=relative,
     )

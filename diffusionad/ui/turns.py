@@ -11,7 +11,16 @@ from diffusionad.inspection import MAX_BATCH_PIXELS
 from diffusionad.pipeline import DiffusionADOutput
 
 # What the output has one of for each picture.
-PER_PICTURE = ("anomaly_map", "score", "is_anomalous", "p_value", "mask", "reconstruction", "regions")
+PER_PICTURE = (
+    "anomaly_map",
+    "score",
+    "is_anomalous",
+    "p_value",
+    "mask",
+    "reconstruction",
+    "regions",
+    "known_marks",
+)
 
 Run = Callable[[list[np.ndarray], int, dict[str, Any]], DiffusionADOutput]
 

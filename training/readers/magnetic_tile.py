@@ -3,9 +3,9 @@
     MT_Free, MT_Blowhole, MT_Break, MT_Crack, MT_Fray, MT_Uneven/Imgs/exp1_num_4727.{jpg,png}
 
 The release has no split. The one in the literature is a list of training pictures, a name a line: put it
-beside the folders as a text file with "train" in its name. It has the same tiles on both sides: each was
-filmed under six exposures, and whoever remembers its stains from one raises no alarm at another. Without the
-list a fifth of the good tiles is tested, with all their pictures.
+beside the folders as a text file with "train" in its name. Each tile was filmed under six exposures, and the
+list puts pictures of the same tile into both training and test: who remembers its stains from one exposure
+raises no alarm at another. Without the list a fifth of the good tiles is tested, with all their pictures.
 """
 
 import hashlib
