@@ -209,6 +209,9 @@ def test_without_a_training_list_a_fifth_of_the_good_tiles_is_tested(tmp_path: P
     assert 2 <= len(tiles(catalog.test)) <= 14
     assert len(tiles(catalog.test)) + len(tiles(catalog.train)) == 40
     assert not tiles(catalog.test) & tiles(catalog.train)
+    assert {record.part for record in catalog.train} == {
+        f"exp1_num_{1000 * tile}" for tile in tiles(catalog.train)
+    }
     assert "a fifth of the good tiles" in catalog.notes[0]
 
 

@@ -74,3 +74,15 @@ def test_a_folder_to_calibrate_with_must_not_be_trained_on(tmp_path: Path) -> No
     further[3].write_bytes(paths[5].read_bytes())
     with pytest.raises(ValueError, match=r"1 pictures that are also in `data.path`.*\n  .*0003.png"):
         split(paths, config)
+
+
+def test_pictures_of_one_part_stay_together(tmp_path: Path) -> None:
+    paths = different(tmp_path, 60)
+    parts = {path: f"part {i // 6}" for i, path in enumerate(paths[:48])}  # eight parts, and twelve loners
+    sets = split(paths, CONFIG, parts)
+    assert sorted(path for chosen in sets.values() for path in chosen) == sorted(paths)
+    for part in set(parts.values()):
+        assert sum(any(parts.get(path) == part for path in chosen) for chosen in sets.values()) == 1
+    assert all(sets.values())
+    with pytest.raises(ValueError, match="show 2 parts; 4 are the least"):
+        split(paths, CONFIG, {path: f"part {i % 2}" for i, path in enumerate(paths)})

@@ -6,6 +6,7 @@ from pathlib import Path
 from training.catalog import Catalog, categories, scan
 from training.config import DataConfig, TrainConfig
 from training.data_check import check
+from training.records import parts_of
 from training.run_folder import split
 
 ALL = "all"
@@ -59,7 +60,8 @@ def split_each(catalog: Catalog, config: TrainConfig) -> dict[str, list[Path]]:
     """The three sets of normal pictures, every category divided alike."""
     together: dict[str, list[Path]] = {}
     for category in dict.fromkeys(record.category for record in catalog.train):
-        images = [record.image for record in catalog.train if record.category == category]
-        for name, paths in split(images, config).items():
+        records = [record for record in catalog.train if record.category == category]
+        images = [record.image for record in records]
+        for name, paths in split(images, config, parts_of(records)).items():
             together[name] = list(dict.fromkeys([*together.get(name, []), *paths]))
     return together

@@ -26,6 +26,7 @@ from training.config import load_config
 from training.evaluation import evaluate
 from training.peer_methods import PatchMemory, Peer, PixelGaussian, ReconstructionError
 from training.provenance import command, data_sha256, machine, provenance, versions
+from training.records import parts_of
 from training.run_folder import split
 from training.tally import Tally
 
@@ -130,7 +131,8 @@ def compare(data: Path, model: str | None, seed: int, path: Path) -> dict[str, A
     catalog = scan(data)
     if not catalog.test:
         raise ValueError(f"`{data}` has no test pictures; put them into `test/good` and `test/<defect>`.")
-    sets = split([r.image for r in catalog.train], load_config("tiny", [f"optim.seed={seed}"]))
+    config = load_config("tiny", [f"optim.seed={seed}"])
+    sets = split([r.image for r in catalog.train], config, parts_of(catalog.train))
 
     def measure(name: str, peer: Peer) -> dict[str, Any]:
         return measure_peer(peer, sets["train"], sets["calibration"], catalog.test, name)

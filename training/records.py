@@ -22,6 +22,7 @@ class Record:
         mask: file of the true mask, None for normal pictures and where there is none.
         clean: file of the same picture without the defect, where a rendered data set has one.
         category: of the data set, such as "bottle".
+        part: name of the part that it shows, where several pictures show the same; empty where none does.
     """
 
     image: Path
@@ -31,6 +32,12 @@ class Record:
     mask: Path | None = None
     clean: Path | None = None
     category: str = ""
+    part: str = ""
+
+
+def parts_of(records: list[Record]) -> dict[Path, str]:
+    """Files of pictures that are not the only ones of their part, and its name."""
+    return {record.image: record.part for record in records if record.part}
 
 
 @dataclass(frozen=True)

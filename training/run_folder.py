@@ -23,12 +23,22 @@ from diffusionad.image_io import ImageError, find_images, read_image
 from training.config import TrainConfig, load_config, to_toml
 from training.data_check import LEAST_GOOD
 
+LEAST_PARTS = 4  # of which one validates and one calibrates
 
-def split(paths: list[Path], config: TrainConfig) -> dict[str, list[Path]]:
+
+def split(
+    paths: list[Path], config: TrainConfig, parts: dict[Path, str] | None = None
+) -> dict[str, list[Path]]:
     """Three disjoint sets of normal pictures: training, validation (chooses the checkpoint), calibration.
 
-    Copies of a file stay together, so the sets are disjoint by content. Calibration gets its least number
-    even where that is more than its fraction, but never more than a third.
+    Copies of a file stay together, and pictures of the same part: the sets are disjoint by content, and the
+    threshold comes from parts that were not trained on. Calibration gets its least number even where that is
+    more than its fraction, but never more than a third.
+
+    Args:
+        paths: the pictures.
+        config: of the run.
+        parts: for pictures that are not the only ones of their part, its name; copies count as one part.
 
     Raises:
         ValueError: fewer than 8 different pictures, or one to calibrate with that is among them.
@@ -36,13 +46,20 @@ def split(paths: list[Path], config: TrainConfig) -> dict[str, list[Path]]:
     copies: dict[str, list[Path]] = {}
     for path in paths:
         copies.setdefault(_sha256(path), []).append(path)
-    n = len(copies)
-    if n < LEAST_GOOD:
+    if len(copies) < LEAST_GOOD:
         raise ValueError(
-            f"`data.path` has {n} different good pictures; {LEAST_GOOD} are the least to train, validate and "
-            "calibrate."
+            f"`data.path` has {len(copies)} different good pictures; {LEAST_GOOD} are the least to train, "
+            "validate and calibrate."
         )
-    groups = list(copies.values())
+    of_part: dict[str, list[Path]] = {}
+    for sha256, same in copies.items():
+        of_part.setdefault((parts or {}).get(same[0], sha256), []).extend(same)
+    groups, n = list(of_part.values()), len(of_part)
+    if n < LEAST_PARTS:
+        raise ValueError(
+            f"The good pictures of `data.path` show {n} parts; {LEAST_PARTS} are the least to train, "
+            "validate and calibrate with different ones."
+        )
     shuffled = [groups[i] for i in np.random.default_rng([config.optim.seed, 0]).permutation(n)]
     n_validation = max(1, min(round(config.data.validation_fraction * n), n // 4))
     if config.data.calibration_folder:

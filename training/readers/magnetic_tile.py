@@ -33,9 +33,17 @@ def read(root: Path, category: str) -> Catalog:
         ValueError: several training lists, or one that names pictures that are not there.
     """
     good, masked = _images(child(root, "MT_Free"))
-    chosen, note = _training_names(root, good)
-    train = [Record(path, "train", 0, GOOD, category=category) for path in good if path.stem in chosen]
-    test = [Record(path, "test", 0, GOOD, category=category) for path in good if path.stem not in chosen]
+    tiles = _tiles([path.stem for path in good])
+    chosen, note = _training_names(root, good, tiles)
+    tile_of = {stem: tile[0] for tile in tiles for stem in tile}
+    train, test = (
+        [
+            Record(path, name, 0, GOOD, category=category, part=tile_of[path.stem])
+            for path in good
+            if (path.stem in chosen) == (name == "train")
+        ]
+        for name in ("train", "test")
+    )
     for folder in subfolders(root):
         kind = folder.name.lower().removeprefix(PREFIX)
         if folder.name.lower().startswith(PREFIX) and kind != "free":
@@ -52,10 +60,9 @@ def _images(folder: Path) -> tuple[list[Path], dict[str, Path]]:
     return [path for path, mask in zip(files, is_mask, strict=True) if not mask], by_stem(masks)
 
 
-def _training_names(root: Path, good: list[Path]) -> tuple[set[str], str]:
+def _training_names(root: Path, good: list[Path], tiles: list[list[str]]) -> tuple[set[str], str]:
     """Stems of the pictures to train with, and where they come from."""
     lists = [path for path in sorted(root.glob("*")) if _is_training_list(path)]
-    tiles = _tiles([path.stem for path in good])
     if not lists:
         trained = [tile for tile in tiles if hashlib.sha256(tile[0].encode()).digest()[0] % 5]
         note = "no training list beside MT_Free: a fifth of the good tiles is tested, with all their pictures"
