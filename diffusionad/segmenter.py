@@ -137,7 +137,8 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
         if self.marks is None:
             raise ValueError("No mark is known; call `learn_marks` first.")
         known = self.marks.float() * QUANTUM  # [N,225]
-        best = [(one.to(known) @ known.T).max() for one in signatures]  # one by one: N may be large
+        with torch.autocast(known.device.type, enabled=False):
+            best = [(one.to(known) @ known.T).max() for one in signatures]  # one by one: N may be large
         return torch.stack(best).clamp(-1, 1) if best else known.new_zeros(0)
 
 
