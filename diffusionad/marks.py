@@ -18,6 +18,8 @@ PEAK_MIN = 0.05  # of the map; below, nothing counts
 PEAKS_MAX = 20  # for each square that the networks see
 FADE_WIDTH = 0.1  # of similarity, over which a mark becomes a known one
 CONTRAST_MIN = 1 / 255  # standard deviation below which a deviation is rounding, not a look
+ITSELF = 0.99  # correlation of what is the same
+MARKS_MAX = 20_000  # that a segmenter can know: 9 MB
 
 
 @dataclass(frozen=True)

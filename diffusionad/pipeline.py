@@ -22,7 +22,7 @@ from diffusionad.calibration import Calibration
 from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of, prediction_type_of
 from diffusionad.image_io import ImageError, ImageSource, read_image, resize
 from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
-from diffusionad.marks import KnownMark, fade, find_peaks, rests, signatures
+from diffusionad.marks import ITSELF, MARKS_MAX, KnownMark, fade, find_peaks, rests, signatures
 from diffusionad.official_unet import OfficialUNet
 from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
 from diffusionad.segmenter import AnomalySegmenter
@@ -34,9 +34,6 @@ logger = logging.getLogger(__name__)
 ImageInput = ImageSource | Tensor
 
 OUTPUT_TYPES = ("pil", "np", "pt")
-
-MARKS_MAX = 20_000  # that a segmenter can know: 9 MB
-ITSELF = 0.99  # correlation of what is the same
 
 # A setting that is left alone, where None means "remove it".
 UNCHANGED: Any = object()

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusionad import DiffusionADPipeline
 from diffusionad.cli import main
 from diffusionad.inspection import Inspector
 from diffusionad.results import Verdict
@@ -291,6 +292,21 @@ def test_settings_on_the_command_line_reach_the_pipeline(inspect, pictures, out,
         == 0
     )
     assert {row["verdict"] for row in rows_of(out)} == {"normal"}
+
+
+def test_known_marks_are_in_both_files_and_can_be_put_back(pictures, out, tiny_model_folder, tmp_path):
+    pipeline, files = DiffusionADPipeline.from_pretrained(tiny_model_folder), [pictures / n for n in NAMES]
+    pipeline.learn_marks(files[0])
+    pipeline.save_pretrained(tmp_path / "with-marks")
+    command = ["inspect", str(pictures), "--model", str(tmp_path / "with-marks"), "--output", str(out)]
+    assert main(command) == 0
+    expected = pipeline(files).known_marks
+    assert expected[0]
+    for marks, row, result in zip(expected, rows_of(out), json_of(out)["results"], strict=True):
+        assert row["known_marks"] == str(len(marks)) == str(len(result["known_marks"]))
+    assert json_of(out)["results"][0]["known_marks"][0]["peak"] == pytest.approx(expected[0][0].peak)
+    assert main([*command, "--mark-similarity", "1"]) == 0
+    assert {row["known_marks"] for row in rows_of(out)} == {"0"}
 
 
 def test_what_an_earlier_run_has_drawn_is_not_inspected(inspect, pictures, out, capsys):

@@ -41,7 +41,7 @@ def split(
         parts: for pictures that are not the only ones of their part, its name; copies count as one part.
 
     Raises:
-        ValueError: fewer than 8 different pictures, or one to calibrate with that is among them.
+        ValueError: fewer than 8 different pictures or 4 parts, or one to calibrate with that is among them.
     """
     copies: dict[str, list[Path]] = {}
     for path in paths:
