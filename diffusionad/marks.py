@@ -15,6 +15,7 @@ SIGNATURE = CELLS * CELLS
 CELLS_PER_PICTURE = 42  # of a side of what the networks see at once, so that a mark is about a third of it
 FADE_RADIUS = 4.5  # cells around a peak in which a known mark is faded
 PEAK_MIN = 0.05  # of the map; below, nothing counts
+LEARNT_MIN = 0.02  # of the map on good parts: what is faint in this light may be plain in the next
 PEAKS_MAX = 20  # for each square that the networks see
 FADE_WIDTH = 0.1  # of similarity, over which a mark becomes a known one
 CONTRAST_MIN = 1 / 255  # standard deviation below which a deviation is rounding, not a look
@@ -44,21 +45,22 @@ def cell_size(image_size: int) -> int:
     return max(1, image_size // CELLS_PER_PICTURE)
 
 
-def find_peaks(anomaly_map: np.ndarray, image_size: int) -> list[tuple[int, int]]:
+def find_peaks(anomaly_map: np.ndarray, image_size: int, minimum: float = PEAK_MIN) -> list[tuple[int, int]]:
     """Local maxima of a map, the highest first, apart from each other.
 
     Args:
         anomaly_map: [H,W] in [0, 1], at the size that the networks see.
         image_size: side S of what they see at once, pixels; a maximum is one within S/32 of it.
+        minimum: of the map, in [0, 1).
 
     Returns:
-        (row, column) of each that is above 0.05, at most 20 for each S x S of the map.
+        (row, column) of each that is above `minimum`, at most 20 for each S x S of the map.
     """
     reach = max(1, image_size // 32)
     padded = np.pad(anomaly_map, reach)
     for axis in (0, 1):
         padded = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis).max(-1)
-    rows, columns = np.nonzero((anomaly_map == padded) & (anomaly_map > PEAK_MIN))
+    rows, columns = np.nonzero((anomaly_map == padded) & (anomaly_map > minimum))
     order = np.argsort(-anomaly_map[rows, columns], kind="stable")
     most = math.ceil(PEAKS_MAX * anomaly_map.size / image_size**2)
     taken = np.zeros((anomaly_map.shape[0] + 2 * reach, anomaly_map.shape[1] + 2 * reach), dtype=bool)

@@ -22,7 +22,17 @@ from diffusionad.calibration import Calibration
 from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of, prediction_type_of
 from diffusionad.image_io import ImageError, ImageSource, read_image, resize
 from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
-from diffusionad.marks import ITSELF, MARKS_MAX, KnownMark, fade, find_peaks, rests, signatures
+from diffusionad.marks import (
+    ITSELF,
+    LEARNT_MIN,
+    MARKS_MAX,
+    PEAK_MIN,
+    KnownMark,
+    fade,
+    find_peaks,
+    rests,
+    signatures,
+)
 from diffusionad.official_unet import OfficialUNet
 from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
 from diffusionad.segmenter import AnomalySegmenter
@@ -377,7 +387,9 @@ class DiffusionADPipeline(DiffusionPipeline):
         self.register_to_config(**settings)
         return self
 
-    def learn_marks(self, image: ImageInput | Sequence[ImageInput]) -> int:
+    def learn_marks(
+        self, image: ImageInput | Sequence[ImageInput], num_noise_samples: int | None = None
+    ) -> int:
         """Teach the segmenter what good parts carry, so that it is taken off the map where it comes back.
 
         All that stands out in these pictures is taken for harmless: show it good parts only. The stored
@@ -386,6 +398,7 @@ class DiffusionADPipeline(DiffusionPipeline):
 
         Args:
             image: one or many, as the call takes them.
+            num_noise_samples: noise draws to average, as in the call; fewer take less time.
 
         Returns:
             How many marks were added; what is known already is not added again, and no more than 20,000 in
@@ -398,15 +411,16 @@ class DiffusionADPipeline(DiffusionPipeline):
         sources = _as_list(image)
         self.check_inputs(sources, self.settings(), None, 1, "np")
         size, before = self.config.image_size, self.segmenter.config.known_marks
-        enough = min(self.config.mark_similarity, ITSELF)
+        settings = {"mark_similarity": 1, "num_noise_samples": num_noise_samples, "output_type": "np"}
         try:
             for i, source in enumerate(sources):
                 [tiled], _ = self._preprocess([source], first=i)
                 # At the model's size already, so that the map is the one that is looked at for marks.
-                output = self(tiled.picture, mark_similarity=1, output_type="np")
+                output = self(tiled.picture, **settings)
                 deviation = _deviation(tiled.picture, output.reconstruction[0])
-                peaks, similarities = self._look_for_marks(output.anomaly_map[0], deviation)
-                peaks = [p for p, known in zip(peaks, similarities >= enough, strict=True) if not known]
+                peaks, similarities = self._look_for_marks(output.anomaly_map[0], deviation, LEARNT_MIN)
+                # Others of the same mark are worth keeping: each is found where the first is not quite.
+                peaks = [p for p, known in zip(peaks, similarities >= ITSELF, strict=True) if not known]
                 looks = signatures(deviation, peaks, size)[:, 0]
                 looks = looks[np.linalg.norm(looks, axis=1) > ITSELF]
                 room = MARKS_MAX - self.segmenter.config.known_marks
@@ -539,7 +553,7 @@ class DiffusionADPipeline(DiffusionPipeline):
         if not self.segmenter.config.known_marks or settings["mark_similarity"] == 1:
             return anomaly_map, []
         deviation = _deviation(tiled.picture, tiled.reconstruction)
-        peaks, similarities = self._look_for_marks(anomaly_map, deviation)
+        peaks, similarities = self._look_for_marks(anomaly_map, deviation, PEAK_MIN)
         rest = rests(similarities, settings["mark_similarity"])
         known = [
             KnownMark(
@@ -554,10 +568,10 @@ class DiffusionADPipeline(DiffusionPipeline):
         return fade(anomaly_map, peaks, rest, self.config.image_size), known
 
     def _look_for_marks(
-        self, anomaly_map: np.ndarray, deviation: np.ndarray
+        self, anomaly_map: np.ndarray, deviation: np.ndarray, minimum: float
     ) -> tuple[list[tuple[int, int]], np.ndarray]:
-        """Peaks of a map, and how similar each is to a known mark, [P]; to none, -1."""
-        peaks = find_peaks(anomaly_map, self.config.image_size)
+        """Peaks of a map above a value, and how similar each is to a known mark, [P]; to none, -1."""
+        peaks = find_peaks(anomaly_map, self.config.image_size, minimum)
         if not (peaks and self.segmenter.config.known_marks):
             return peaks, np.full(len(peaks), -1.0)
         seen = signatures(deviation, peaks, self.config.image_size, shifted=True)  # [P,25,225]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from test_pipeline import assert_same
 
+import diffusionad.pipeline as pipeline_module
 from diffusionad import DiffusionADOutput, DiffusionADPipeline, calibrate
 from diffusionad.marks import CELLS, KnownMark, cell_size, fade, find_peaks, rests, signatures
 from diffusionad.results import verdicts_of
@@ -37,7 +38,9 @@ def similarity(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_peaks_are_local_maxima_the_highest_first():
     anomaly_map = bumps({(50, 40): 0.4, (120, 100): 0.9, (10, 150): 0.04, (199, 0): 0.6})
-    assert find_peaks(anomaly_map, SIZE) == [(120, 100), (199, 0), (50, 40)]
+    found = [(120, 100), (199, 0), (50, 40)]
+    assert find_peaks(anomaly_map, SIZE) == found
+    assert find_peaks(anomaly_map, SIZE, minimum=0.02) == [*found, (10, 150)]
 
 
 def test_a_square_has_twenty_peaks_and_a_larger_map_more():
@@ -157,6 +160,26 @@ def test_what_is_known_is_not_learned_again(fresh_pipeline, make_pictures):
     assert fresh_pipeline.learn_marks(pictures[0]) == 0
     assert fresh_pipeline.learn_marks(pictures) > 0
     assert fresh_pipeline.learn_marks(pictures) == 0
+
+
+def test_other_looks_of_a_known_mark_are_learned(fresh_pipeline, make_pictures):
+    [picture] = make_pictures(1, side=64)
+    fresh_pipeline.configure(num_noise_samples=2, mark_similarity=0)  # all is known that there is
+    first = fresh_pipeline.learn_marks(picture, num_noise_samples=1)
+    assert first > 0 and fresh_pipeline.learn_marks(picture, num_noise_samples=1) == 0
+    fresh_pipeline.configure(seed=1)
+    assert fresh_pipeline.learn_marks(picture, num_noise_samples=1) > 0
+
+
+def test_fainter_marks_are_learned_than_are_looked_for(fresh_pipeline, make_pictures, monkeypatch):
+    [picture] = make_pictures(1, side=64)
+    highest = fresh_pipeline(picture).anomaly_map[0].max()
+    monkeypatch.setattr(pipeline_module, "PEAK_MIN", highest)
+    monkeypatch.setattr(pipeline_module, "LEARNT_MIN", highest)
+    assert fresh_pipeline.learn_marks(picture) == 0
+    monkeypatch.setattr(pipeline_module, "LEARNT_MIN", 0.8 * highest)
+    assert fresh_pipeline.learn_marks(picture) > 0
+    assert fresh_pipeline(picture).known_marks == [[]]
 
 
 def test_only_the_place_that_is_looked_at_is_learned(fresh_pipeline, make_pictures):

@@ -101,8 +101,8 @@ def test_the_segmenter_knows_the_marks_of_the_training_pictures(
     pipeline = DiffusionADPipeline.from_pretrained(finished_run / "pipeline")
     known = pipeline.segmenter.config.known_marks
     sets = json.loads((finished_run / "splits.json").read_text())
-    trained = [Path(entry["file"]) for entry in sets["train"]]
-    assert known > 0 and pipeline.learn_marks(trained) == 0
+    seen = [Path(entry["file"]) for name in ("train", "validation") for entry in sets[name]]
+    assert known > 0 and pipeline.learn_marks(seen) == 0
 
     # Stopped between the weights and the figures, it learns no mark twice.
     again = shutil.copytree(finished_run, tmp_path / "again")
@@ -465,7 +465,7 @@ def test_minutes_hold_when_the_pace_changes(
     monkeypatch.setattr(training.Validation, "run", timed_validation)
     learned = []
 
-    def timed_marks(pipeline: DiffusionADPipeline, pictures: list[Path]) -> int:
+    def timed_marks(pipeline: DiffusionADPipeline, pictures: list[Path], **settings: int) -> int:
         learned.extend(pictures)
         clock[0] += 4.0 * len(pictures)
         return 1
@@ -525,6 +525,7 @@ def test_compiled_networks_take_the_same_steps_and_save_plain_weights(
     good_folder: Path, tmp_path: Path
 ) -> None:
     smallest = ["model.unet_channels=[16]", "model.unet_layers=1", "optim.detach_reconstruction=false"]
+    smallest.append("model.known_marks=false")  # which fresh networks do not have
     settings = [*SMALL, *smallest, "optim.max_steps=3", "log.loss_steps=1", "log.validations=1"]
     for name in ("plain", "compiled"):
         compiles = f"optim.compile={str(name == 'compiled').lower()}"

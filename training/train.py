@@ -64,6 +64,7 @@ from training.validation import Validation, is_published
 DENOISED = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")
 CALIBRATION_BATCH = 8  # pictures a call: large ones would not fit into memory all at once
 MARKS_SHARE = 0.1  # of the minutes of a training, at most
+MARKS_DRAWS = 2  # of noise: half the time of four, and twice the pictures are worth more
 TIMED_STEPS = 20
 TIMED_PICTURES = 4
 UNTIMED_STEPS = 5  # the first steps are slower: kernels are chosen, the texture bank is made
@@ -244,6 +245,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
     if two_phases and not config.optim.repair:
         unet_samples = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed, probability=0.0)
     validation = Validation(sets["validation"], config)
+    harmless = [*sets["train"], *sets["validation"]] if config.model.known_marks else []
     if resume:
         check_same_pictures(output, sets)
     else:
@@ -412,10 +414,10 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
                                     config, catalog.category, ema_unet.module, scheduler, ema_segmenter.module
                                 )
                                 with accelerator.autocast():
-                                    a_picture = seconds_per_picture(pipeline.to(device), sets["train"])
+                                    a_picture = seconds_per_picture(pipeline.to(device), harmless)
                                 if marked is None:
                                     fit = MARKS_SHARE * left / max(a_picture, 1e-9)
-                                    marked = max(1, min(int(fit), len(sets["train"])))
+                                    marked = max(1, min(int(fit), len(harmless)))
                                 marks_seconds = a_picture * marked
                                 timed_from = time.perf_counter()
                             left -= marks_seconds
@@ -456,7 +458,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
             output,
             catalog,
             sets["calibration"],
-            evenly(sets["train"], marked) if config.model.known_marks else [],
+            evenly(harmless, marked),
             accelerator,
             extra={
                 "steps": step,
@@ -486,14 +488,20 @@ def evenly(items: list[Path], count: int | None) -> list[Path]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
+def draws_for_marks(pipeline: DiffusionADPipeline) -> int:
+    """Of noise, while it learns marks."""
+    return min(MARKS_DRAWS, pipeline.config.num_noise_samples)
+
+
 def seconds_per_picture(pipeline: DiffusionADPipeline, pictures: list[Path]) -> float:
-    """How long the pipeline takes with one."""
+    """How long the pipeline takes to learn the marks of one."""
     pipeline.set_progress_bar_config(disable=True)
-    pipeline(pictures[0])  # the first call chooses kernels
+    draws = draws_for_marks(pipeline)
+    pipeline(pictures[0], num_noise_samples=draws)  # the first call chooses kernels
     some = evenly(pictures, TIMED_PICTURES)
     started = time.perf_counter()
     for picture in some:
-        pipeline(picture)
+        pipeline(picture, num_noise_samples=draws)
     return (time.perf_counter() - started) / len(some)
 
 
@@ -511,7 +519,7 @@ def finish(
     if marked and not pipeline.segmenter.config.known_marks:  # an interrupted run may have got so far
         started = time.perf_counter()
         with accelerator.autocast():  # as it was trained: half the time
-            added = pipeline.learn_marks(marked)
+            added = pipeline.learn_marks(marked, num_noise_samples=draws_for_marks(pipeline))
         minutes = (time.perf_counter() - started) / 60
         extra |= {"train_minutes": extra["train_minutes"] + minutes, "marks_from_pictures": len(marked)}
         say(f"{added} marks of {len(marked)} good pictures learnt in {minutes:.1f} min")
