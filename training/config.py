@@ -51,9 +51,9 @@ class ModelConfig:
     segmenter_with_difference: bool = False
     # What a fresh segmenter says everywhere, as a probability; 0.5: its bias stays as it is drawn.
     segmenter_prior: float = 0.5
-    # True: once it is trained, the segmenter looks at the training pictures, and peaks of later maps that
-    # look like those it finds there are taken off. Of max_minutes that takes a tenth at most, with as many
-    # pictures as fit into it.
+    # True: once it is trained, the segmenter looks at the pictures of training and validation, and peaks of
+    # later maps that look like those it finds there are taken off. Of max_minutes that takes a tenth at most,
+    # with as many pictures as fit into it.
     known_marks: bool = False
 
 
