@@ -17,7 +17,7 @@ from diffusionad.demo import demo_model, demo_models
 from diffusionad.drift import WINDOW, DriftMonitor
 from diffusionad.image_io import ImageError, find_images, read_image
 from diffusionad.inspection import OVERLAYS, PANELS, Inspector, common_root
-from diffusionad.results import Result, ResultWriter, header, percent
+from diffusionad.results import Result, ResultWriter, header, percent, score_text
 from diffusionad.watch import Stop, WatchLog, watch
 
 if TYPE_CHECKING:
@@ -164,12 +164,12 @@ def _summary_text(
         text += f", {summary['unreadable']} could not be read"
     text += f" ({seconds:.1f} s)" if summary["complete"] else " (interrupted)"
     if config.calibration is None or config.calibration["threshold"] != config.threshold:
-        text += f"\nThe threshold {config.threshold:.3f} is not from a calibration with these settings: "
-        text += "it promises no false-alarm rate."
+        text += f"\nThe threshold {score_text(config.threshold)} is not from a calibration "
+        text += "with these settings: it promises no false-alarm rate."
     else:
         rate, n = config.calibration["rate"], config.calibration["n"]
         text += f"\nOf normal pictures, at most {percent(rate)} are expected above the threshold "
-        text += f"{config.threshold:.3f} (n = {n})."
+        text += f"{score_text(config.threshold)} (n = {n})."
     return f"{text}\nResults: {args.output / 'results.csv'}, {args.output / 'results.json'}"
 
 

@@ -15,7 +15,7 @@ from diffusionad.calibration import Calibration, calibrate, promised_rate
 from diffusionad.commands import UsageError, load_pipeline, model_source, one_line
 from diffusionad.image_io import find_images
 from diffusionad.inspection import read_or_explain
-from diffusionad.results import percent
+from diffusionad.results import percent, score_text
 
 if TYPE_CHECKING:
     from diffusionad.pipeline import DiffusionADPipeline
@@ -60,7 +60,8 @@ def recalibrate(args: argparse.Namespace) -> int:
 
 def _calibration_text(calibration: Calibration, output: Path) -> str:
     smallest = 1 / (calibration.n + 1)
-    text = f"Threshold {calibration.threshold:.4f}, pixel threshold {calibration.pixel_threshold:.4f}: "
+    text = f"Threshold {score_text(calibration.threshold, 4)}, "
+    text += f"pixel threshold {score_text(calibration.pixel_threshold, 4)}: "
     text += f"false-alarm rate {percent(calibration.rate)}, n = {calibration.n} "
     text += f"(these pictures support {percent(smallest)} at best).\n"
     return (

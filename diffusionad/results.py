@@ -68,9 +68,10 @@ class Verdict:
         """Such as `score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)`."""
         above = self.score > self.threshold
         digits = 3  # more where the two would look the same
-        while digits < 9 and above and f"{self.score:.{digits}f}" == f"{self.threshold:.{digits}f}":
+        while digits < 9 and above and score_text(self.score, digits) == score_text(self.threshold, digits):
             digits += 1
-        text = f"score {self.score:.{digits}f} {'>' if above else '<='} {self.threshold:.{digits}f}"
+        text = f"score {score_text(self.score, digits)} {'>' if above else '<='} "
+        text += score_text(self.threshold, digits)
         if above and not self.is_anomalous:
             text += ", but every region is too small"
         if self.p_value is not None:
@@ -86,6 +87,15 @@ class Verdict:
 
     def __str__(self) -> str:
         return f"{self.word.upper()} {self.details}"
+
+
+def score_text(score: float, digits: int = 3) -> str:
+    """A score, peak or threshold for a person to read: `0.413`; as `0.9999` where `1.000` would claim that
+    nothing can be above it.
+    """
+    while score < 1 and digits < 9 and round(score, digits) == 1:
+        digits += 1
+    return f"{score:.{digits}f}"
 
 
 def percent(rate: float) -> str:

@@ -8,7 +8,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
 from diffusionad.hub_models import TAG
-from diffusionad.results import percent
+from diffusionad.results import percent, score_text
 from hub.finished_run import FinishedRun
 from hub.training_data import DataSet
 
@@ -181,7 +181,7 @@ def _calibration(run: FinishedRun) -> dict[str, Any] | None:
 
 def _threshold(run: FinishedRun) -> str:
     metrics, calibration = run.metrics, _calibration(run)
-    text = f"Pictures that score above {run.settings['threshold']:.4f} are anomalous. "
+    text = f"Pictures that score above {score_text(run.settings['threshold'], 4)} are anomalous. "
     if calibration is None:
         text += "The threshold was set by hand and promises no false-alarm rate. "
     else:

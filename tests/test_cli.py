@@ -265,6 +265,8 @@ def test_p_value_and_rate_are_left_out_where_they_would_not_hold(inspect, pictur
         (Verdict(False, 0.2, 0.431, 0.5, None, 40), "NORMAL score 0.200 <= 0.431, p = 0.500 (n = 40)"),
         (Verdict(True, 0.43104, 0.431), "ANOMALOUS score 0.43104 > 0.43100"),
         (Verdict(False, 0.431, 0.431), "NORMAL score 0.431 <= 0.431"),
+        (Verdict(False, 0.44, 0.9999), "NORMAL score 0.440 <= 0.9999"),  # not 1.000, which none could exceed
+        (Verdict(True, 1.0, 0.99996), "ANOMALOUS score 1.000 > 0.99996"),
         (Verdict(False, 0.9, 0.5), "NORMAL score 0.900 > 0.500, but every region is too small"),
     ],
 )

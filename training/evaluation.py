@@ -21,6 +21,7 @@ from tqdm import tqdm
 from diffusionad import DiffusionADPipeline
 from diffusionad.finite import check_finite
 from diffusionad.loading import find_folder
+from diffusionad.results import score_text
 from training.catalog import Record, categories, scan
 from training.curves import read_log
 from training.figures import write_figures
@@ -134,9 +135,10 @@ def headline(metrics: dict[str, Any]) -> str:
             lines.append(f"{name:14s} {metrics[name]['value']:.4f}   95 % {low:.4f} to {high:.4f}")
         else:
             lines.append(f"{name:14s} absent: {metrics['absent'][name]}")
+    threshold = score_text(metrics["threshold"], 4)
     for name in ("false_alarm_rate", "detection_rate"):
         if name in metrics:
-            lines.append(f"{name:14s} {metrics[name]:.4f}   at threshold {metrics['threshold']:.4f}")
+            lines.append(f"{name:14s} {metrics[name]:.4f}   at threshold {threshold}")
     return "\n".join(lines)
 
 

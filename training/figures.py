@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.image_io import read_image
-from diffusionad.results import verdicts_of
+from diffusionad.results import score_text, verdicts_of
 from diffusionad.visualize import ANOMALOUS, NORMAL, colorize, draw_contours, panel
 from training.catalog import Record
 from training.masks import read_mask
@@ -66,7 +66,7 @@ def roc_figure(labels: np.ndarray, scores: np.ndarray, metrics: dict[str, Any]) 
         metrics["detection_rate"],
         "o",
         color=COLORS[1],
-        label=f"threshold {metrics['threshold']:.3f}",
+        label=f"threshold {score_text(metrics['threshold'])}",
     )
     axes.set(xlabel="false alarms among good pictures", ylabel="defective pictures found")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -82,7 +82,7 @@ def score_figure(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Fi
         chosen = scores[labels == label]
         name = f"{NAMES[int(label)]} (n = {len(chosen)})"
         axes.hist(chosen, bins, color=COLORS[int(label)], alpha=0.75, label=name)
-    axes.axvline(threshold, color="#1f2933", lw=1.2, ls="--", label=f"threshold {threshold:.3f}")
+    axes.axvline(threshold, color="#1f2933", lw=1.2, ls="--", label=f"threshold {score_text(threshold)}")
     axes.set(xlabel="score", ylabel="pictures")
     axes.legend(frameon=False, fontsize=8)
     return figure
@@ -133,7 +133,7 @@ def cases_figure(pipeline: DiffusionADPipeline, cases: list[tuple[Record, float]
             axes.imshow(tile)
             axes.set_axis_off()
         name = f"{record.defect}/{record.image.name}"
-        caption = f"{name}: score {score:.3f}, threshold {pipeline.config.threshold:.3f}"
+        caption = f"{name}: score {score_text(score)}, threshold {score_text(pipeline.config.threshold)}"
         text = line[0].text(0, -0.03, caption, transform=line[0].transAxes, va="top", fontsize=7.5)
         text.set_in_layout(False)  # it may run on below the next picture
     return figure

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffusionad.results import score_text
 from training.metrics import METRICS
 
 TITLES = {
@@ -64,7 +65,7 @@ def summary(metrics: dict[str, Any]) -> str:
     text = (
         f"{metrics['n_test']} test pictures, {metrics['n_good']} good and {metrics['n_defective']} defective."
     )
-    text += f" At the threshold {metrics['threshold']:.3f}"
+    text += f" At the threshold {score_text(metrics['threshold'])}"
     if "calibration" in metrics:
         calibration = metrics["calibration"]
         text += f" (calibrated for a false-alarm rate of {calibration['rate']:.2%}, n = {calibration['n']})"

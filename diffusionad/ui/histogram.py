@@ -5,6 +5,8 @@ from html import escape
 
 import numpy as np
 
+from diffusionad.results import score_text
+
 BINS = 25
 WIDTH, HEIGHT = 640, 200  # in units of the drawing, which takes the width of the page
 LEFT, RIGHT, TOP, BOTTOM = 34, 10, 26, 40  # margins
@@ -31,7 +33,7 @@ def histogram(scores: Sequence[float], thresholds: dict[str, float], unit: str =
     for number, (name, value) in enumerate(thresholds.items()):
         parts.append(_threshold(name, value, "in-force" if number == 0 else "other"))
     above = int((values > in_force).sum())
-    summary = f"Histogram of {len(values)} scores: {above} above the threshold {in_force:.3f}."
+    summary = f"Histogram of {len(values)} scores: {above} above the threshold {score_text(in_force)}."
     return (
         f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">'
         f"{''.join(parts)}</svg>"
@@ -76,5 +78,5 @@ def _threshold(name: str, value: float, kind: str) -> str:
     return (
         f'<line class="threshold {kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 9}" y2="{_y(0)}" />'
         f'<text class="threshold {kind}" x="{x + shift:.1f}" y="{y}" text-anchor="{anchor}">'
-        f"{escape(name)} {value:.3f}</text>"
+        f"{escape(name)} {score_text(value)}</text>"
     )

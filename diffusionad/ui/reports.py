@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 
 from diffusionad.calibration import Calibration, pictures_needed, smallest_rate
-from diffusionad.results import Result
+from diffusionad.results import Result, score_text
 from diffusionad.ui.models import Model
 from diffusionad.ui.words import percent
 
@@ -35,7 +35,8 @@ def batch_summary(model: Model, threshold: float, rows: Sequence[Result]) -> str
     pace = f", {sum(seconds) / len(seconds):.2f} s a picture on the {model.device}" if seconds else ""
     return (
         f'<div class="card" role="status"><p class="counts">{pills}</p><p class="note">Model '
-        f"{escape(model.name)}, threshold {threshold:.3f}{pace}. Click a row to look at it closely.</p></div>"
+        f"{escape(model.name)}, threshold {score_text(threshold)}{pace}. "
+        "Click a row to look at it closely.</p></div>"
     )
 
 
@@ -61,7 +62,7 @@ def calibration_card(
     new = calibration.threshold
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("", "model's own", "new"))
     rows = {
-        "Threshold": [f"{own:.3f}", f"{new:.3f}"],
+        "Threshold": [score_text(own), score_text(new)],
         "Your good parts called anomalous": [_above(scores, own), _above(scores, new)],
         "The model's defective examples found": [_above(example_scores[True], t) for t in (own, new)],
         "The model's good examples called anomalous": [_above(example_scores[False], t) for t in (own, new)],
@@ -72,7 +73,8 @@ def calibration_card(
         if cells[0]
     )
     return (
-        f'<div class="card" role="status"><p class="headline">New threshold <strong>{new:.3f}</strong></p>'
+        '<div class="card" role="status">'
+        f'<p class="headline">New threshold <strong>{score_text(new)}</strong></p>'
         f"<p>Of good parts like these {n}, at most <strong>{percent(calibration.rate)}</strong> will be "
         f"called anomalous. {n} pictures can promise {percent(smallest_rate(n))} at best.</p>"
         f'<table class="facts"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
@@ -101,6 +103,6 @@ def calibration_use(calibration: Calibration | None) -> str:
     if calibration is None:
         return ""
     return (
-        f'<p class="in-use" role="status">Your threshold {calibration.threshold:.3f} is in use on all tabs: '
-        f"{percent(calibration.rate)} false alarms, from {calibration.n} good parts.</p>"
+        f'<p class="in-use" role="status">Your threshold {score_text(calibration.threshold)} is in use '
+        f"on all tabs: {percent(calibration.rate)} false alarms, from {calibration.n} good parts.</p>"
     )

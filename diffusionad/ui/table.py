@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from diffusionad.results import score_text
 from diffusionad.ui.many import Row
 
 # The page's own table: sorting needs no server, and a row is a button for the keyboard, too.
@@ -76,6 +77,6 @@ def _row(i: int, row: Row, columns: int) -> str:
         f'<tr data-row="{i}"><td><img src="{row.thumbnail}" alt="Overlay of {name}" loading="lazy"></td>'
         f'<td data-value="{name}"><button type="button" class="open">{name}</button></td>'
         f'<td><span class="pill {word}">{word}</span></td>'
-        f'<td data-value="{verdict.score!r}">{verdict.score:.3f}</td>'
+        f'<td data-value="{verdict.score!r}">{score_text(verdict.score)}</td>'
         f"<td>{len(row.result.regions)}</td>{p_value}</tr>"
     )

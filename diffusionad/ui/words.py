@@ -49,7 +49,7 @@ def _explanations(inspected: Inspected) -> list[str]:
     if verdict.threshold != inspected.own_threshold:
         lines.append(
             f"Threshold moved by hand: at most {percent(share)} of good parts would be called anomalous. "
-            f"The model's own is {inspected.own_threshold:.3f}."
+            f"The model's own is {results.score_text(inspected.own_threshold)}."
         )
     return lines
 
@@ -86,7 +86,7 @@ def _row(index: int, region: Region, pixels: int) -> str:
         f"{left}, {top}",
         f"{right - left} × {bottom - top} px",
         f"{region.area} px ({percent(region.area / pixels)})",
-        f"{region.peak:.3f}",
+        results.score_text(region.peak),
     )
     return f'<tr data-region="{index}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
@@ -95,7 +95,8 @@ def enlarged_line(inspected: Inspected, index: int) -> str:
     """Which region is looked at closely."""
     region = inspected.regions[index]
     share = percent(region.area / inspected.anomaly_map.size)
-    text = f"Region {index + 1}: {region.area} px, {share} of the picture, peak {region.peak:.3f}"
+    peak = results.score_text(region.peak)
+    text = f"Region {index + 1}: {region.area} px, {share} of the picture, peak {peak}"
     return f'<p class="note">{text}</p>'
 
 
@@ -135,7 +136,7 @@ def model_card(model: Model) -> str:
     about = f"trained on {escape(config.category)}, " if config.category else ""
     facts = [(label, figure(metrics, name)) for name, label in FIGURES.items()]
     facts = [(label, f"{value:.3f}") for label, value in facts if value is not None]
-    facts.append(("Threshold", f"{config.threshold:.3f}"))
+    facts.append(("Threshold", results.score_text(config.threshold)))
     if config.calibration is not None and config.calibration["threshold"] == config.threshold:
         rate, n = config.calibration["rate"], config.calibration["n"]
         facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts"))
