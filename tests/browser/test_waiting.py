@@ -17,6 +17,7 @@ from walking import see_verdict
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.demo import demo_model
+from diffusionad.results import score_text
 
 SLOW = {"timeout": 120_000}  # milliseconds
 
@@ -44,7 +45,7 @@ def test_a_picture_from_the_clipboard_is_inspected(visit):
     page.get_by_label("Paste from clipboard").first.click()
     expect(page.locator("#run-line")).to_contain_text("300 × 260 px", **SLOW)
     score = DiffusionADPipeline.from_pretrained(demo_model("fabric"))(pasted).score[0]
-    assert f"{score:.3f} >" in see_verdict(page, "ANOMALOUS")
+    assert f"{score_text(score)} >" in see_verdict(page, "ANOMALOUS")
 
 
 def test_a_picture_from_the_camera_is_inspected(visit, screenshot):
