@@ -91,10 +91,9 @@ class Verdict:
 
 def score_text(score: float, digits: int = 3) -> str:
     """A score, peak or threshold for a person to read: `0.413`; as `0.9999` where `1.000` would claim that
-    nothing can be above it.
+    nothing can be above it, but `1.000` where five decimals would not tell.
     """
-    while score < 1 and digits < 9 and round(score, digits) == 1:
-        digits += 1
+    digits = next((n for n in range(digits, 6) if round(score, n) < 1), digits)
     return f"{score:.{digits}f}"
 
 

@@ -267,6 +267,8 @@ def test_p_value_and_rate_are_left_out_where_they_would_not_hold(inspect, pictur
         (Verdict(False, 0.431, 0.431), "NORMAL score 0.431 <= 0.431"),
         (Verdict(False, 0.44, 0.9999), "NORMAL score 0.440 <= 0.9999"),  # not 1.000, which none could exceed
         (Verdict(True, 1.0, 0.99996), "ANOMALOUS score 1.000 > 0.99996"),
+        (Verdict(True, 0.99999995, 0.926), "ANOMALOUS score 1.000 > 0.926"),
+        (Verdict(True, 0.99999995, 0.999997), "ANOMALOUS score 1.000000 > 0.999997"),
         (Verdict(False, 0.9, 0.5), "NORMAL score 0.900 > 0.500, but every region is too small"),
     ],
 )
