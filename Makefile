@@ -20,7 +20,7 @@ test-slow: $(VENV)/installed-dev
 	$(VENV)/bin/pytest -m slow
 
 bench: $(VENV)/installed-dev
-	$(VENV)/bin/python -m training.benchmark --preset diffusionad/assets/fabric/config.toml --output benchmarks/latency.json
+	$(VENV)/bin/python -m training.benchmarks.latency --preset diffusionad/assets/fabric/config.toml --output benchmarks/latency.json
 
 clean:
 	rm -rf $(VENV) build
@@ -49,4 +49,4 @@ $(VENV)/installed-dev: $(VENV)/installed-app
 
 # Renders the demo data into build/ and writes the figures of the embedded models again, from the shipped weights.
 bench-demo: $(VENV)/installed-dev
-	$(VENV)/bin/python -m training.demo_models --data build/demo
+	$(VENV)/bin/python -m training.demo.bundle --data build/demo

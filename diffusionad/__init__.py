@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _MODULE_OF = {
-    "AnomalySegmenter": "diffusionad.segmenter",
-    "Calibration": "diffusionad.calibration",
+    "AnomalySegmenter": "diffusionad.models.segmenter",
+    "Calibration": "diffusionad.postprocessing.calibration",
     "DiffusionADOutput": "diffusionad.pipeline",
     "DiffusionADPipeline": "diffusionad.pipeline",
     "ModelMixin": "diffusers",
-    "OfficialUNet": "diffusionad.official_unet",
-    "calibrate": "diffusionad.calibration",
-    "demo_model": "diffusionad.demo",
-    "demo_models": "diffusionad.demo",
+    "OfficialUNet": "diffusionad.models.official_unet",
+    "calibrate": "diffusionad.postprocessing.calibration",
+    "demo_model": "diffusionad.loading.bundled",
+    "demo_models": "diffusionad.loading.bundled",
     "guide": "diffusionad.guidance",
     "norm_guided_one_step": "diffusionad.guidance",
     "predict_x_0": "diffusionad.guidance",
-    "read_image": "diffusionad.image_io",
+    "read_image": "diffusionad.images.image_io",
 }
 
 __all__ = sorted(_MODULE_OF)
@@ -31,13 +31,13 @@ __all__ = sorted(_MODULE_OF)
 if TYPE_CHECKING:
     from diffusers import ModelMixin
 
-    from diffusionad.calibration import Calibration, calibrate
-    from diffusionad.demo import demo_model, demo_models
     from diffusionad.guidance import guide, norm_guided_one_step, predict_x_0
-    from diffusionad.image_io import read_image
-    from diffusionad.official_unet import OfficialUNet
+    from diffusionad.images.image_io import read_image
+    from diffusionad.loading.bundled import demo_model, demo_models
+    from diffusionad.models.official_unet import OfficialUNet
+    from diffusionad.models.segmenter import AnomalySegmenter
     from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
-    from diffusionad.segmenter import AnomalySegmenter
+    from diffusionad.postprocessing.calibration import Calibration, calibrate
 
 
 def __getattr__(name: str) -> Any:

@@ -18,11 +18,14 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
-from diffusionad.calibration import Calibration
 from diffusionad.guidance import iterative_denoising, norm_guided_one_step, patch_size_of, prediction_type_of
-from diffusionad.image_io import ImageError, ImageSource, read_image, resize
-from diffusionad.loading import COMPONENTS, find_folder, load_component, read_index
-from diffusionad.marks import (
+from diffusionad.images.image_io import ImageError, ImageSource, read_image, resize
+from diffusionad.images.tiling import TiledPicture, Tiling, model_size
+from diffusionad.loading.pretrained import COMPONENTS, find_folder, load_component, read_index
+from diffusionad.models.official_unet import OfficialUNet
+from diffusionad.models.segmenter import AnomalySegmenter
+from diffusionad.postprocessing.calibration import Calibration
+from diffusionad.postprocessing.known_marks import (
     ITSELF,
     LEARNT_MIN,
     MARKS_MAX,
@@ -33,11 +36,15 @@ from diffusionad.marks import (
     rests,
     signatures,
 )
-from diffusionad.official_unet import OfficialUNet
-from diffusionad.scoring import Region, border_mask, decode_roi, encode_roi, find_regions, top_mean
-from diffusionad.segmenter import AnomalySegmenter
+from diffusionad.postprocessing.scoring import (
+    Region,
+    border_mask,
+    decode_roi,
+    encode_roi,
+    find_regions,
+    top_mean,
+)
 from diffusionad.settings import SCORE_SETTINGS, check_settings, to_plain
-from diffusionad.tiling import TiledPicture, Tiling, model_size
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from diffusionad.scoring import decode_roi
-from diffusionad.tiling import RESIZE_MODES
+from diffusionad.images.tiling import RESIZE_MODES
+from diffusionad.postprocessing.scoring import decode_roi
 
 # A calibration made with other values of these says nothing about the scores of a pipeline.
 SCORE_SETTINGS = (

@@ -19,7 +19,8 @@ from diffusers import DDPMScheduler
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, OfficialUNet
-from hub.official_weights import load_weights, segmenter_config, segmenter_weights, unet_config, unet_weights
+
+from .official_weights import load_weights, segmenter_config, segmenter_weights, unet_config, unet_weights
 
 TOP_PIXELS = 50
 WEIGHTS = ("unet_model_state_dict", "seg_model_state_dict")

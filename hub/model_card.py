@@ -7,12 +7,13 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from diffusionad.hub_models import TAG
-from diffusionad.results import percent, score_text
-from hub.finished_run import FinishedRun
-from hub.training_data import DataSet
+from diffusionad.inspection.results import percent, score_text
+from diffusionad.loading.hub_models import TAG
 
-TEMPLATES = Path(__file__).parent
+from .run import FinishedRun
+from .training_data import DataSet
+
+TEMPLATES = Path(__file__).parent / "templates"
 PAPER_TAG = "arxiv:2303.08730"
 
 LABELS = {

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from huggingface_hub import HfApi
 
-from hub.finished_run import FinishedRun, read_run
-from hub.model_card import Publication, index_card
-from hub.repo_folder import describe, write_repo_folder
-from hub.training_data import KNOWN, DataSet, data_set_of
-from hub.upload import commit, create
+from .model_card import Publication, index_card
+from .repo_folder import describe, write_repo_folder
+from .run import FinishedRun, read_run
+from .training_data import KNOWN, DataSet, data_set_of
+from .upload import commit, create
 
 ALL = "all"
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, SpaceCard, SpaceCardData
 
-from diffusionad.fingerprint import WEIGHTS
-from diffusionad.hub_errors import hub_errors
-from diffusionad.hub_models import find_models
-from diffusionad.loading import CONFIGS
-from hub.repo_folder import describe
-from hub.upload import commit, create, push_errors
+from diffusionad.loading.fingerprint import WEIGHTS
+from diffusionad.loading.hub_errors import hub_errors
+from diffusionad.loading.hub_models import find_models
+from diffusionad.loading.pretrained import CONFIGS
+
+from .repo_folder import describe
+from .upload import commit, create, push_errors
 
 ROOT = Path(__file__).parents[1]
 FILES = ("app.py", "requirements.txt", "LICENSE", "NOTICE")

@@ -10,15 +10,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.fingerprint import WEIGHTS, pipeline_sha256
-from diffusionad.hub_models import MAX_EXAMPLES, MAX_EXTRA_BYTES
-from diffusionad.image_io import find_images, read_image
-from diffusionad.loading import CONFIGS
-from diffusionad.results import verdicts_of
-from diffusionad.visualize import panel
-from hub.finished_run import FinishedRun, config_without_folders
-from hub.flatten import write_second_door
-from hub.model_card import Publication, model_card
+from diffusionad.images.image_io import find_images, read_image
+from diffusionad.inspection.results import verdicts_of
+from diffusionad.inspection.visualize import panel
+from diffusionad.loading.fingerprint import WEIGHTS, pipeline_sha256
+from diffusionad.loading.hub_models import MAX_EXAMPLES, MAX_EXTRA_BYTES
+from diffusionad.loading.pretrained import CONFIGS
+
+from .model_card import Publication, model_card
+from .run import FinishedRun, config_without_folders
+from .standalone_code import write_second_door
 
 HALF = "diffusion_pytorch_model.fp16.safetensors"
 PANEL = "panel.png"

@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 
-from diffusionad.hub_errors import first_line
+from diffusionad.loading.hub_errors import first_line
 
 # Where one of several uploads loses its connection, the Hub's client closes all, and may so break another
 # upload. It makes new ones at the next try, which sends only what has not arrived.

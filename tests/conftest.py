@@ -39,13 +39,13 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from example_run import write_run
 from PIL import Image
+from places import APP
 
 from diffusionad import AnomalySegmenter, DiffusionADPipeline, calibrate
 
 if TYPE_CHECKING:
     from gradio_client import Client
 
-APP = Path(__file__).parents[1] / "app.py"
 
 # A test run in the background of a script inherits an ignored Ctrl-C, and so would the commands it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from diffusionad.fingerprint import pipeline_sha256
+from diffusionad.loading.fingerprint import pipeline_sha256
 
 CONFIG = """\
 [data]

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import diffusionad
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "diffusionad"
 
 HEAVY = {"accelerate", "gradio", "matplotlib", "ray", "scipy", "skimage", "sklearn", "torchvision"}

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from small_runs import SMALL, command, run, write_squares
 
 from diffusionad import DiffusionADPipeline, demo_model, demo_models
-from diffusionad.ui.models import ModelRegistry
+from diffusionad.ui.serving.model_registry import ModelRegistry
 from training.run_folder import drop_checkpoints_after
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")

@@ -12,8 +12,8 @@ from diffusers import DDPMScheduler, UNet2DModel
 from PIL import Image
 
 from diffusionad import AnomalySegmenter, DiffusionADOutput, DiffusionADPipeline, calibrate
-from diffusionad.image_io import ImageError
-from diffusionad.scoring import find_regions, top_mean
+from diffusionad.images.image_io import ImageError
+from diffusionad.postprocessing.scoring import find_regions, top_mean
 
 SCORE_OVERRIDES = {
     "t_fine": 100,

@@ -19,9 +19,10 @@ import torch
 from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.image_io import ImageError, find_images, read_image
-from training.config import TrainConfig, load_config, to_toml
-from training.data_check import LEAST_GOOD
+from diffusionad.images.image_io import ImageError, find_images, read_image
+
+from .config.schema import TrainConfig, load_config, to_toml
+from .data.checks import LEAST_GOOD
 
 LEAST_PARTS = 4  # of which one validates and one calibrates
 

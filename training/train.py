@@ -24,28 +24,15 @@ from torch.utils.data import DataLoader
 
 from diffusionad import DiffusionADPipeline, calibrate, norm_guided_one_step
 from diffusionad.guidance import alpha_bar_at
-from training.bank import ReconstructionBank
-from training.catalog import Catalog
-from training.categories import check_each, find_pictures, split_each
-from training.command import run_training, say
-from training.config import OptimConfig, TrainConfig, to_toml, with_optim
-from training.distributed import (
-    any_process,
-    from_main,
-    share_statistics,
-    start_accelerator,
-    with_native_precision,
-)
-from training.divergence import DivergenceWatch, TrainingError
-from training.evaluation import evaluate, headline, write_results
-from training.figures import write_samples
-from training.interrupts import StopRequest, ignore_interrupts
-from training.journal import Journal, check_available
-from training.losses import noise_loss, segmentation_loss
-from training.networks import build_networks, build_pipeline, moving_average
-from training.provenance import provenance
-from training.rehearsal import rehearse, too_large
-from training.run_folder import (
+
+from .cli import run_training, say
+from .config.schema import OptimConfig, TrainConfig, to_toml, with_optim
+from .data.catalog import Catalog
+from .data.selection import check_each, find_pictures, split_each
+from .evaluation.evaluator import evaluate, headline, write_results
+from .evaluation.figures import write_samples
+from .evaluation.provenance import provenance
+from .run_folder import (
     check_pictures,
     check_same_pictures,
     check_writable,
@@ -56,9 +43,23 @@ from training.run_folder import (
     save_checkpoint,
     save_pipeline,
 )
-from training.sampling import SampleStream, SyntheticAnomalies
-from training.schedule import learning_rates, portions, spoken, steps_of_epochs
-from training.validation import Validation, is_published
+from .synthesis.dataset import SampleStream, SyntheticAnomalies
+from .trainer.distributed import (
+    any_process,
+    from_main,
+    share_statistics,
+    start_accelerator,
+    with_native_precision,
+)
+from .trainer.divergence import DivergenceWatch, TrainingError
+from .trainer.interrupts import StopRequest, ignore_interrupts
+from .trainer.logger import Journal, check_available
+from .trainer.losses import noise_loss, segmentation_loss
+from .trainer.networks import build_networks, build_pipeline, moving_average
+from .trainer.reconstruction_buffer import ReconstructionBank
+from .trainer.sanity_check import rehearse, too_large
+from .trainer.schedule import learning_rates, portions, spoken, steps_of_epochs
+from .trainer.validation import Validation, is_published
 
 # Of a batch, as norm_guided_one_step takes them.
 DENOISED = ("x_0", "noise_fine", "noise_coarse", "t_fine", "t_coarse")

@@ -1,6 +1,6 @@
 """The Gradio screens, one file a tab; the only place that imports gradio."""
 
 from diffusionad.ui.app import build_app
-from diffusionad.ui.style import LAUNCH_OPTIONS
+from diffusionad.ui.components.theme import LAUNCH_OPTIONS
 
 __all__ = ["LAUNCH_OPTIONS", "build_app"]

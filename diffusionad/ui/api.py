@@ -6,13 +6,13 @@ from typing import Any
 
 import gradio as gr
 
-from diffusionad.ui.errors import in_one_sentence
-from diffusionad.ui.files import Upload, inspect_upload, png_bytes, served, written
-from diffusionad.ui.many import export, inspect_many
-from diffusionad.ui.models import SLOTS, ModelRegistry
-from diffusionad.ui.run import MANY
-from diffusionad.ui.temporary import new_folder
-from diffusionad.ui.uploads import FILE_TYPES, MAX_PICTURES, gather
+from diffusionad.ui.components.batch_runner import MANY
+from diffusionad.ui.serving.batch_inspection import export, inspect_many
+from diffusionad.ui.serving.errors import in_one_sentence
+from diffusionad.ui.serving.files import Upload, inspect_upload, png_bytes, served, written
+from diffusionad.ui.serving.model_registry import SLOTS, ModelRegistry
+from diffusionad.ui.serving.temporary import new_folder
+from diffusionad.ui.serving.uploads import FILE_TYPES, MAX_PICTURES, gather
 
 MODEL = "Model: one of /models, a folder or a Hub id; None is the first of /models"
 THRESHOLD = "Threshold in 0..1; None is the model's own"

@@ -4,17 +4,17 @@ from typing import Any
 
 import gradio as gr
 
-from diffusionad.ui.about import build_about
 from diffusionad.ui.api import add_endpoints
-from diffusionad.ui.batch import build_batch
-from diffusionad.ui.calibrate import build_calibrate
-from diffusionad.ui.draw import build_draw
-from diffusionad.ui.errors import nothing_else_raised
-from diffusionad.ui.inspect import build_inspect
-from diffusionad.ui.models import ModelRegistry
-from diffusionad.ui.page import Page, Visit
-from diffusionad.ui.picker import Picker
-from diffusionad.ui.temporary import keep_gradios_files_apart
+from diffusionad.ui.components.model_picker import Picker
+from diffusionad.ui.components.page import Page, Visit
+from diffusionad.ui.serving.errors import nothing_else_raised
+from diffusionad.ui.serving.model_registry import ModelRegistry
+from diffusionad.ui.serving.temporary import keep_gradios_files_apart
+from diffusionad.ui.tabs.about import build_about
+from diffusionad.ui.tabs.batch import build_batch
+from diffusionad.ui.tabs.calibrate import build_calibrate
+from diffusionad.ui.tabs.draw import build_draw
+from diffusionad.ui.tabs.inspect import build_inspect
 
 INTRO = """
 <h1>DiffusionAD</h1>

@@ -1,0 +1,267 @@
+"""What an inspection says about a picture: as a sentence, in results.csv, in results.json."""
+
+import csv
+import json
+import os
+import platform
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from diffusionad import __version__
+from diffusionad.postprocessing.known_marks import KnownMark
+from diffusionad.postprocessing.scoring import Region
+
+if TYPE_CHECKING:
+    from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
+
+CSV_COLUMNS = (
+    "file",
+    "verdict",
+    "score",
+    "threshold",
+    "p_value",
+    "false_alarm_rate",
+    "n",
+    "regions",
+    "boxes",
+    "known_marks",
+    "seconds",
+    "overlay",
+    "error",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Normal or anomalous, and why.
+
+    Attributes:
+        is_anomalous: the verdict.
+        score: in [0, 1].
+        threshold: in [0, 1].
+        p_value: probability that a normal picture scores this high; None without a fitting calibration.
+        false_alarm_rate: what the calibration promises at this threshold; None where it promises nothing.
+        n: number of normal pictures behind the p-value; None without one.
+        marks_left_out: how many marks were taken off the map, as good parts carry them.
+    """
+
+    is_anomalous: bool
+    score: float
+    threshold: float
+    p_value: float | None = None
+    false_alarm_rate: float | None = None
+    n: int | None = None
+    marks_left_out: int = 0
+
+    @property
+    def word(self) -> str:
+        return "anomalous" if self.is_anomalous else "normal"
+
+    @property
+    def details(self) -> str:
+        """Such as `score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)`."""
+        above = self.score > self.threshold
+        digits = 3  # more where the two would look the same
+        while digits < 9 and above and score_text(self.score, digits) == score_text(self.threshold, digits):
+            digits += 1
+        text = f"score {score_text(self.score, digits)} {'>' if above else '<='} "
+        text += score_text(self.threshold, digits)
+        if above and not self.is_anomalous:
+            text += ", but every region is too small"
+        if self.p_value is not None:
+            promise = (
+                ""
+                if self.false_alarm_rate is None
+                else f"false-alarm rate {percent(self.false_alarm_rate)}, "
+            )
+            text += f", p = {self.p_value:.3f} ({promise}n = {self.n})"
+        if self.marks_left_out:
+            text += f", {self.marks_left_out} known mark{'s' if self.marks_left_out > 1 else ''} left out"
+        return text
+
+    def __str__(self) -> str:
+        return f"{self.word.upper()} {self.details}"
+
+
+def score_text(score: float, digits: int = 3) -> str:
+    """A score, peak or threshold for a person to read: `0.413`; as `0.9999` where `1.000` would claim that
+    nothing can be above it, but `1.000` where five decimals would not tell.
+    """
+    digits = next((n for n in range(digits, 6) if round(score, n) < 1), digits)
+    return f"{score:.{digits}f}"
+
+
+def percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"
+
+
+def verdicts_of(output: "DiffusionADOutput", calibration: dict | None) -> list[Verdict]:
+    """The verdicts of one call.
+
+    Args:
+        output: of the pipeline, N pictures.
+        calibration: the pipeline's `config.calibration`. Its rate is promised only at its own threshold.
+
+    Returns:
+        N verdicts.
+    """
+    has_p = output.p_value is not None
+    promises = has_p and calibration["threshold"] == output.threshold
+    return [
+        Verdict(
+            is_anomalous=bool(output.is_anomalous[i]),
+            score=float(score),
+            threshold=output.threshold,
+            p_value=float(output.p_value[i]) if has_p else None,
+            false_alarm_rate=calibration["rate"] if promises else None,
+            n=calibration["n"] if has_p else None,
+            marks_left_out=len(output.known_marks[i]),
+        )
+        for i, score in enumerate(output.score)
+    ]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One picture: a verdict, or the error that kept it from being read.
+
+    Attributes:
+        file: the picture.
+        verdict: None when it could not be read.
+        regions: anomalous regions, highest peak first.
+        known_marks: what was taken off the map, as good parts carry it.
+        seconds: of the networks and the scoring, the picture's share of its batch.
+        overlay: the picture drawn for it, if any.
+        error: why it could not be read.
+    """
+
+    file: Path
+    verdict: Verdict | None = None
+    regions: tuple[Region, ...] = ()
+    known_marks: tuple[KnownMark, ...] = ()
+    seconds: float | None = None
+    overlay: Path | None = None
+    error: str | None = None
+
+    @property
+    def word(self) -> str:
+        """anomalous, normal or error."""
+        return self.verdict.word if self.verdict else "error"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; the same keys for every picture."""
+        verdict = self.verdict
+        return {
+            "file": str(self.file),
+            "verdict": self.word,
+            "score": verdict and verdict.score,
+            "threshold": verdict and verdict.threshold,
+            "p_value": verdict and verdict.p_value,
+            "false_alarm_rate": verdict and verdict.false_alarm_rate,
+            "n": verdict and verdict.n,
+            "regions": [asdict(region) for region in self.regions],
+            "known_marks": [asdict(mark) for mark in self.known_marks],
+            "seconds": self.seconds,
+            "overlay": self.overlay and str(self.overlay),
+            "error": self.error,
+        }
+
+
+def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
+    """What inspects and how, the head of results.json.
+
+    Args:
+        pipeline: with its settings.
+        model: what the user calls it.
+    """
+    settings = pipeline.settings()
+    calibration = settings.pop("calibration")
+    return {
+        "model": model,
+        "device": str(pipeline.device),
+        "dtype": str(pipeline.dtype).removeprefix("torch."),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": settings,
+        "calibration": calibration and {k: v for k, v in calibration.items() if k != "scores"},
+        "versions": {
+            "diffusionad": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "diffusers", "numpy", "pillow")},
+        },
+    }
+
+
+class ResultWriter:
+    """Streams results into `results.csv` and `results.json`, which appear, whole, when the writer is closed.
+
+    Until then they grow under the name `….partial`; nothing is kept in memory, whatever the number of
+    pictures. Also an exception closes the files properly: what was inspected is kept. The column `boxes` of
+    the CSV file has `left top right bottom` of each region, in pixels, with `;` between regions.
+
+    Args:
+        folder: where to write; must exist.
+        header: what was inspected and how, the head of the JSON file.
+        total: number of pictures to come, tells a complete run from an interrupted one.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any], total: int):
+        self.paths = folder / "results.csv", folder / "results.json"
+        self.counts: Counter[str] = Counter()  # by the word of the result
+        self._total = total
+        # Names of files need not be valid Unicode; they come out as the bytes that they are.
+        self._csv_file, self._json_file = (
+            open(_partial(path), "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+            for path in self.paths
+        )
+        self._csv = csv.DictWriter(self._csv_file, CSV_COLUMNS)
+        self._csv.writeheader()
+        self._json_file.write(json.dumps(header, indent=1)[:-2] + ',\n "results": [')
+
+    def add(self, result: Result) -> None:
+        row = result.to_dict()
+        separator = ",\n  " if self.counts.total() else "\n  "
+        self._json_file.write(separator + json.dumps(row))
+        boxes = "; ".join(" ".join(map(str, region.box)) for region in result.regions)
+        counts = {"regions": len(result.regions), "known_marks": len(result.known_marks)}
+        self._csv.writerow(row | counts | {"boxes": boxes})
+        self.counts[result.word] += 1
+
+    def summary(self) -> dict[str, int | bool]:
+        done = self.counts.total()
+        names = {"anomalous": "anomalous", "normal": "normal", "unreadable": "error"}
+        return {
+            "pictures": done,
+            **{name: self.counts[word] for name, word in names.items()},
+            "complete": done == self._total,
+        }
+
+    def __enter__(self) -> "ResultWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._json_file.write(f'\n ],\n "summary": {json.dumps(self.summary())}\n}}\n')
+        for file, path in zip((self._csv_file, self._json_file), self.paths, strict=True):
+            file.close()
+            # A run that failed before its first picture leaves an earlier result alone.
+            if self.counts:
+                os.replace(_partial(path), path)
+            else:
+                _partial(path).unlink()
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Level 1 is several times faster than the default, for files a little larger.
+    image.save(_partial(path), format="PNG", compress_level=1)
+    os.replace(_partial(path), path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{path.name}.partial")

@@ -1,0 +1,154 @@
+"""A folder under watch: every finished new picture is inspected once, also over restarts. Standard library
+only.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from diffusionad.images.image_io import IMAGE_SUFFIXES
+from diffusionad.inspection.results import Result
+
+# Polls for which a file may be unreadable and unchanged before it counts as broken, not as half-written.
+PATIENCE = 5
+
+# What tells one content of a file from the next: (mtime_ns, size).
+Stamp = tuple[int, int]
+
+
+class Stop:
+    """Ctrl-C or SIGTERM as a wish: the picture in hand is finished first. A second Ctrl-C interrupts."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __enter__(self) -> "Stop":
+        self._previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._event.set()
+
+    @property
+    def requested(self) -> bool:
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but no longer than until the wish."""
+        self._event.wait(seconds)
+
+
+class WatchLog:
+    """`watched.jsonl`: a line for every file that has been dealt with, its stamp and its result.
+
+    Each line is on the disk before the next file is touched. A line that a kill or a power cut left
+    half-written is dropped, and its file inspected again.
+
+    Args:
+        path: the file; made when it does not exist.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._done: dict[str, Stamp] = {}
+        content = path.read_bytes() if path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(path, len(whole))
+        for line in whole.splitlines():
+            try:
+                record = json.loads(line)
+                self._done[record["file"]] = record["mtime_ns"], record["size"]
+            except (ValueError, KeyError, TypeError):
+                print(f"`{path}` has a damaged line; its picture is inspected again.", file=sys.stderr)
+
+    def __contains__(self, file_and_stamp: tuple[Path, Stamp]) -> bool:
+        file, stamp = file_and_stamp
+        return self._done.get(str(file)) == stamp
+
+    def append(self, line: str, file: Path, stamp: Stamp) -> None:
+        with open(self.path, "ab", buffering=0) as log:
+            log.write(f"{line}\n".encode("ascii"))
+            os.fsync(log.fileno())
+        self._done[str(file)] = stamp
+
+
+def watch(
+    folder: Path,
+    log: WatchLog,
+    inspect: Callable[[Sequence[Path]], Iterable[Result]],
+    stop: Stop,
+    interval: float = 1.0,
+    ignore: Sequence[Path] = (),
+) -> None:
+    """Print one line of JSON for every picture that is in the folder or arrives there, until stopped.
+
+    A file is finished when its size and time of change are the same in two polls and it can be read. One that
+    stays unreadable for `PATIENCE` polls without a change is reported, once, as an error. A file that changes
+    later is a new one. The line is printed before it is logged: after a kill between the two, a line comes
+    twice rather than never.
+
+    Args:
+        folder: absolute; searched recursively, names that begin with a dot left out.
+        log: what has been dealt with.
+        inspect: yields a result per file, in order.
+        stop: ends the watch between two pictures.
+        interval: seconds between polls.
+        ignore: absolute folders inside that are not searched, such as the one that is written to.
+    """
+    polls: dict[Path, tuple[Stamp, int]] = {}  # of each file under observation: stamp, polls without a change
+    is_missing = False
+    while not stop.requested:
+        if is_missing != (not folder.is_dir()):
+            is_missing = not is_missing
+            print(f"`{folder}` is {'gone; waiting for it' if is_missing else 'back'}.", file=sys.stderr)
+        previous, polls = polls, {}
+        for file, stamp in _scan(folder, ignore):
+            if (file, stamp) not in log:
+                last_stamp, count = previous.get(file, (None, 0))
+                polls[file] = stamp, count + 1 if stamp == last_stamp else 0
+        ready = sorted((stamp, file) for file, (stamp, count) in polls.items() if count)  # the oldest first
+        results = inspect([file for _, file in ready])
+        for (stamp, file), result in zip(ready, results, strict=True):
+            still_the_same = _stamp(file) == stamp
+            is_settled = result.error is None or polls[file][1] >= PATIENCE
+            if still_the_same and is_settled:
+                line = json.dumps(
+                    {"file": str(file), "mtime_ns": stamp[0], "size": stamp[1]} | result.to_dict()
+                )
+                print(line, flush=True)
+                log.append(line, file, stamp)
+            if stop.requested:
+                break
+        stop.wait(interval)
+
+
+def _scan(folder: Path, ignore: Sequence[Path]) -> Iterable[tuple[Path, Stamp]]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [f for f in folders if not f.startswith(".") and Path(parent, f) not in ignore]
+        for name in names:
+            file = Path(parent, name)
+            if file.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                stamp = _stamp(file)
+                if stamp is not None:
+                    yield file, stamp
+
+
+def _stamp(file: Path) -> Stamp | None:
+    """None when the file is gone, or cannot be looked at."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

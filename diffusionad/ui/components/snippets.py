@@ -1,0 +1,154 @@
+"""What the page says, as HTML: the verdict, the regions, the model in a line."""
+
+from html import escape
+from typing import Any
+
+from diffusionad.inspection import results
+from diffusionad.postprocessing.scoring import Region
+from diffusionad.ui.serving.inspection_state import Inspected
+from diffusionad.ui.serving.model_registry import Model
+
+MAX_ROWS = 10  # of the table of regions
+
+
+def percent(rate: float) -> str:
+    """As everywhere, but never broken over two lines."""
+    return results.percent(rate).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def waiting(text: str) -> str:
+    """The banner before there is a verdict."""
+    return f'<div class="verdict waiting" role="status"><div class="word">{escape(text)}</div></div>'
+
+
+def banner(inspected: Inspected) -> str:
+    """The verdict, readable from across the room, and why."""
+    verdict = inspected.verdict
+    word, kind, sign = ("ANOMALOUS", "anomalous", "✕") if verdict.is_anomalous else ("GOOD", "good", "✓")
+    details = verdict.details[:1].upper() + verdict.details[1:]
+    details = details.replace("<=", "≤")
+    for pair in (" %", "n = "):  # never over two lines
+        details = details.replace(pair, pair.replace(" ", "\N{NO-BREAK SPACE}"))
+    lines = [details, *_explanations(inspected)]
+    text = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    score, threshold = 100 * verdict.score, 100 * verdict.threshold
+    return (
+        f'<div class="verdict {kind}" role="status" aria-live="polite">'
+        f'<div class="word"><span class="sign" aria-hidden="true">{sign}</span>{word}</div>'
+        f'<div class="gauge" aria-hidden="true"><div class="fill" style="width:{score:.2f}%"></div>'
+        f'<div class="tick" style="left:{threshold:.2f}%"></div></div>'
+        f'<div class="why">{text}</div></div>'
+    )
+
+
+def _explanations(inspected: Inspected) -> list[str]:
+    verdict, share = inspected.verdict, inspected.false_alarms()
+    if share is None:
+        return ["Not calibrated for these settings: the score has no p-value."]
+    lines = [f"At most {percent(verdict.p_value)} of good parts score this high."]
+    if verdict.threshold != inspected.own_threshold:
+        lines.append(
+            f"Threshold moved by hand: at most {percent(share)} of good parts would be called anomalous. "
+            f"The model's own is {results.score_text(inspected.own_threshold)}."
+        )
+    return lines
+
+
+# A click anywhere in a row of the table, or the key on its button, enlarges the region.
+REGION_CLICKS = """element.addEventListener("click", (event) => {
+    const row = event.target.closest("tr[data-region]");
+    if (row) trigger("click", {region: Number(row.dataset.region)});
+});"""
+
+
+def region_table(inspected: Inspected) -> str:
+    """The anomalous regions, highest peak first; a click on one enlarges it."""
+    regions, pixels = inspected.regions, inspected.anomaly_map.size
+    if not regions:
+        is_faint = inspected.verdict.is_anomalous
+        text = "Above the threshold by its highest points alone: " if is_faint else ""
+        return f'<p class="note">{text}{"no" if is_faint else "No"} region stands out in this picture.</p>'
+    rows = "".join(_row(number, region, pixels) for number, region in enumerate(regions[:MAX_ROWS]))
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Region", "Position", "Size", "Area", "Peak"))
+    more = len(regions) - MAX_ROWS
+    rest = f'<p class="note">… and {more} more with lower peaks.</p>' if more > 0 else ""
+    table = f'<table class="regions"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    return f'<div class="scroll">{table}</div>{rest}'
+
+
+def _row(index: int, region: Region, pixels: int) -> str:
+    left, top, right, bottom = region.box
+    button = (
+        f'<button type="button" aria-label="Enlarge region {index + 1}">{index + 1} <span>⤢</span></button>'
+    )
+    cells = (
+        button,
+        f"{left}, {top}",
+        f"{right - left} × {bottom - top} px",
+        f"{region.area} px ({percent(region.area / pixels)})",
+        results.score_text(region.peak),
+    )
+    return f'<tr data-region="{index}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+
+
+def enlarged_line(inspected: Inspected, index: int) -> str:
+    """Which region is looked at closely."""
+    region = inspected.regions[index]
+    share = percent(region.area / inspected.anomaly_map.size)
+    peak = results.score_text(region.peak)
+    text = f"Region {index + 1}: {region.area} px, {share} of the picture, peak {peak}"
+    return f'<p class="note">{text}</p>'
+
+
+def run_line(inspected: Inspected) -> str:
+    """Which model ran where, on what, and for how long."""
+    height, width = inspected.anomaly_map.shape
+    parts = [
+        f"{inspected.seconds:.2f} s on the {inspected.device}",
+        f"picture {width} × {height} px",
+        f"model {escape(inspected.model)}",
+    ]
+    if inspected.inside is not None:
+        parts.append(f"looked at {percent(float(inspected.inside.mean()))} of it, the rest is dark")
+    return f'<p class="note">{" · ".join(parts)}</p>'
+
+
+def expected_line(seconds: float | None, device: str) -> str:
+    """How long the next inspection takes."""
+    if seconds is None:
+        return ""
+    return f'<p class="note" role="status">About {seconds:.2g} s a picture on this {device}.</p>'
+
+
+NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
+
+# In the card, as far as metrics.json has them.
+FIGURES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "aupro": "AUPRO"}
+
+
+def model_card(model: Model) -> str:
+    """What the model was trained on, what it has been measured at, and what its threshold promises."""
+    config, metrics = model.pipeline.config, model.metrics()
+    size = f"{config.image_size} × {config.image_size} px"
+    if config.resize_mode == "tile":
+        scale = f", the shorter side at {config.shorter_side} px" if config.shorter_side else ""
+        size = f"tiles of {size}{scale}"
+    about = f"trained on {escape(config.category)}, " if config.category else ""
+    facts = [(label, figure(metrics, name)) for name, label in FIGURES.items()]
+    facts = [(label, f"{value:.3f}") for label, value in facts if value is not None]
+    facts.append(("Threshold", results.score_text(config.threshold)))
+    if config.calibration is not None and config.calibration["threshold"] == config.threshold:
+        rate, n = config.calibration["rate"], config.calibration["n"]
+        facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts"))
+    rows = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts)
+    return (
+        f'<div class="card"><p><strong>{escape(model.name)}</strong>: {about}'
+        f"sees {size}, runs on the {model.device}</p><dl>{rows}</dl></div>"
+    )
+
+
+def figure(metrics: dict[str, Any], name: str) -> float | None:
+    """A measured value of metrics.json; None where it is absent."""
+    entry = metrics.get(name)
+    value = entry.get("value") if isinstance(entry, dict) else None
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,108 @@
+"""What the page says about many pictures, as HTML: how far, how many, which threshold and what it does."""
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+from diffusionad.inspection.results import Result, score_text
+from diffusionad.postprocessing.calibration import Calibration, pictures_needed, smallest_rate
+from diffusionad.ui.components.snippets import percent
+from diffusionad.ui.serving.model_registry import Model
+
+
+def progress(done: int, total: int) -> str:
+    """How far a run is."""
+    text = f"{done} of {total} pictures inspected"
+    share = 100 * done / total
+    return (
+        f'<div class="verdict waiting"><div class="word">{text}</div>'
+        f'<div class="gauge" role="progressbar" aria-label="{text}" aria-valuenow="{share:.0f}">'
+        f'<div class="fill" style="width:{share:.1f}%"></div></div></div>'
+    )
+
+
+def batch_summary(model: Model, threshold: float, rows: Sequence[Result]) -> str:
+    """How many of which verdict, by which model, at which threshold."""
+    counts = Counter(row.word for row in rows)
+    kinds = {"anomalous": "anomalous", "normal": "good", "error": "not read"}
+    pills = "".join(
+        f'<span class="count"><strong>{counts[word]}</strong> '
+        f'<span class="pill {"good" if word == "normal" else word}">{shown}</span></span>'
+        for word, shown in kinds.items()
+        if counts[word] or word != "error"
+    )
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    pace = f", {sum(seconds) / len(seconds):.2f} s a picture on the {model.device}" if seconds else ""
+    return (
+        f'<div class="card" role="status"><p class="counts">{pills}</p><p class="note">Model '
+        f"{escape(model.name)}, threshold {score_text(threshold)}{pace}. "
+        "Click a row to look at it closely.</p></div>"
+    )
+
+
+def calibration_card(
+    calibration: Calibration | None,
+    rate: float | None,
+    own: float,
+    scores: Sequence[float],
+    example_scores: dict[bool, list[float]],
+) -> str:
+    """The new threshold and what it does, or why there is none.
+
+    Args:
+        calibration: None where the pictures cannot promise the rate.
+        rate: that was asked for.
+        own: threshold of the model.
+        scores: of the good pictures.
+        example_scores: of the model's examples, by whether they are defective.
+    """
+    n = len(scores)
+    if calibration is None:
+        return f'<div class="card" role="status"><p>{escape(_why_not(rate, n))}</p></div>'
+    new = calibration.threshold
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("", "model's own", "new"))
+    rows = {
+        "Threshold": [score_text(own), score_text(new)],
+        "Your good parts called anomalous": [_above(scores, own), _above(scores, new)],
+        "The model's defective examples found": [_above(example_scores[True], t) for t in (own, new)],
+        "The model's good examples called anomalous": [_above(example_scores[False], t) for t in (own, new)],
+    }
+    body = "".join(
+        f'<tr><th scope="row">{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for label, cells in rows.items()
+        if cells[0]
+    )
+    return (
+        '<div class="card" role="status">'
+        f'<p class="headline">New threshold <strong>{score_text(new)}</strong></p>'
+        f"<p>Of good parts like these {n}, at most <strong>{percent(calibration.rate)}</strong> will be "
+        f"called anomalous. {n} pictures can promise {percent(smallest_rate(n))} at best.</p>"
+        f'<table class="facts"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _why_not(rate: float | None, n: int) -> str:
+    if n == 0:
+        return "None of the pictures could be read: see below."
+    if rate is None or not 0 < rate < 1:
+        return "Name a share of false alarms above 0 % and below 100 %."
+    needed = pictures_needed(rate)
+    return (
+        f"{n} good picture{'s' * (n != 1)} can promise {percent(smallest_rate(n))} false alarms at best. "
+        f"For {percent(rate)} it takes {needed}: {needed - n} more."
+    )
+
+
+def _above(scores: Sequence[float], threshold: float) -> str:
+    """Such as `3 of 40`; empty without scores."""
+    return f"{sum(score > threshold for score in scores)} of {len(scores)}" if scores else ""
+
+
+def calibration_use(calibration: Calibration | None) -> str:
+    """Whose threshold holds on all tabs; nothing to say about the model's own."""
+    if calibration is None:
+        return ""
+    return (
+        f'<p class="in-use" role="status">Your threshold {score_text(calibration.threshold)} is in use '
+        f"on all tabs: {percent(calibration.rate)} false alarms, from {calibration.n} good parts.</p>"
+    )

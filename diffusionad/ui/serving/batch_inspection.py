@@ -1,0 +1,111 @@
+"""Many pictures through one model: row by row, then as files to take home."""
+
+import base64
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from diffusionad.inspection.inspector import OVERLAYS, png_name
+from diffusionad.inspection.results import Result, ResultWriter, header, save_png
+from diffusionad.ui.serving.errors import in_one_sentence
+from diffusionad.ui.serving.inspection_state import inspect_picture
+from diffusionad.ui.serving.model_registry import Model
+from diffusionad.ui.serving.uploads import Dropped
+
+GPU_WORKERS = 8  # pictures that may share a call
+THUMBNAIL_SIDE = 120  # pixels; shown at half of it, sharp on dense displays
+OVERLAYS_ZIP = "overlays.zip"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One picture of many.
+
+    Attributes:
+        result: its file has the visitor's own name for it, its overlay is relative to what is downloaded.
+        path: where the picture lies; None when it could not be read.
+        peak: of its anomaly map, in [0, 1]; 0 when it could not be read.
+        thumbnail: its overlay, small, as a data URI; empty when it could not be read.
+    """
+
+    result: Result
+    path: Path | None = None
+    peak: float = 0.0
+    thumbnail: str = ""
+
+
+def inspect_many(model: Model, pictures: Sequence[Dropped], output: Path, **arguments: Any) -> Iterator[Row]:
+    """Inspect pictures; other visitors get their turns in between.
+
+    Args:
+        model: loaded.
+        pictures: to inspect.
+        output: folder where `overlays/` are written.
+        arguments: of `inspect_picture`.
+
+    Yields:
+        A row for each picture, in their order.
+    """
+    # Several at once only where they can share a call.
+    workers = ThreadPoolExecutor(1 if model.device == "CPU" else GPU_WORKERS)
+    try:
+        yield from workers.map(partial(_inspect, model, output, arguments), pictures)
+    finally:
+        workers.shutdown(wait=False, cancel_futures=True)  # when the visitor has stopped it
+
+
+def _inspect(model: Model, output: Path, arguments: dict[str, Any], picture: Dropped) -> Row:
+    file = Path(picture.name)
+    if picture.path is None:
+        return Row(Result(file, error=picture.error))
+    try:
+        with in_one_sentence(picture.path, picture.name):
+            inspected = inspect_picture(model, str(picture.path), **arguments)
+    except gr.Error as error:
+        return Row(Result(file, error=error.message))
+    overlay = inspected.draw()
+    relative = Path(OVERLAYS) / png_name(picture.relative_path)
+    save_png(overlay, output / relative)
+    result = Result(
+        file=file,
+        verdict=inspected.verdict,
+        regions=tuple(inspected.regions),
+        known_marks=inspected.known_marks,
+        seconds=round(inspected.seconds, 4),
+        overlay=relative,
+    )
+    return Row(result, picture.path, float(inspected.anomaly_map.max()), _thumbnail(overlay))
+
+
+def _thumbnail(overlay: Image.Image) -> str:
+    overlay.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    jpeg = BytesIO()
+    overlay.save(jpeg, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+
+
+def export(model: Model, rows: Sequence[Row], output: Path) -> tuple[Path, Path]:
+    """`results.csv`, and a ZIP archive of the overlays with `results.csv` and `results.json`.
+
+    Args:
+        model: that made the rows.
+        rows: at least one.
+        output: as given to `inspect_many`.
+    """
+    with ResultWriter(output, header(model.pipeline, model.name), len(rows)) as writer:
+        for row in rows:
+            writer.add(row.result)
+    csv, json = writer.paths
+    overlays = [output / row.result.overlay for row in rows if row.result.overlay]
+    with zipfile.ZipFile(output / OVERLAYS_ZIP, "w") as archive:  # not compressed: PNGs are
+        for path in [csv, json, *overlays]:
+            archive.write(path, path.relative_to(output))
+    return csv, output / OVERLAYS_ZIP

@@ -1,0 +1,99 @@
+"""A run folder that may be published: a pipeline, and figures that were measured with it."""
+
+import json
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from diffusionad.files import check_finite
+from diffusionad.loading.fingerprint import pipeline_sha256
+
+EVALUATE = "python -m training.evaluation --model {0}/pipeline --data DATA --output {0}"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What is read from a run.
+
+    Attributes:
+        folder: the run folder.
+        metrics: of metrics.json; every number is finite.
+        config: the training settings, by section; empty for an imported checkpoint.
+        settings: of the pipeline: model_index.json.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    config: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def pipeline(self) -> Path:
+        return self.folder / "pipeline"
+
+    @property
+    def category(self) -> str:
+        return self.metrics["category"]
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read a run and refuse what must not be published.
+
+    Raises:
+        FileNotFoundError: a part of the run is missing.
+        ValueError: figures that are absent, not finite, or of other weights.
+    """
+    index, figures, config = (
+        folder / name for name in ("pipeline/model_index.json", "metrics.json", "config.toml")
+    )
+    again = EVALUATE.format(folder)
+    if not index.is_file():
+        raise FileNotFoundError(f"`{index}` is missing; give the folder of a run.")
+    if not figures.is_file():
+        raise FileNotFoundError(f"`{figures}` is missing; measure it first: {again}.")
+    metrics = json.loads(figures.read_text(encoding="utf-8"))
+    if "image_auroc" not in metrics:
+        reason = metrics.get("absent", {}).get("image_auroc", "it was not measured")
+        raise ValueError(
+            f"`{figures}` has no image AUROC ({reason}), and a model without figures is not "
+            f"published; measure it on good and defective pictures: {again}."
+        )
+    found = pipeline_sha256(folder / "pipeline")
+    if metrics.get("pipeline_sha256") != found:
+        raise ValueError(
+            f"`{figures}` was measured with other weights or settings than those in "
+            f"`{folder / 'pipeline'}` (SHA-256 {str(metrics.get('pipeline_sha256'))[:12]}, not "
+            f"{found[:12]}); measure again: {again}."
+        )
+    check_finite(metrics, "metrics.json")
+    return FinishedRun(
+        folder,
+        without_folders(metrics),
+        tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {},
+        json.loads(index.read_text(encoding="utf-8")),
+    )
+
+
+def without_folders(value: Any) -> Any:
+    """The same, with the names of files in place of absolute paths: where they lay is nobody's business."""
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    return _name_only(value) if isinstance(value, str) else value
+
+
+def config_without_folders(folder: Path) -> str:
+    """The text of config.toml, likewise; its strings are JSON's."""
+    text = (folder / "config.toml").read_text(encoding="utf-8")
+    return re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: json.dumps(_name_only(json.loads(m[0]))), text)
+
+
+def _name_only(text: str) -> str:
+    if os.path.isabs(text) or re.match(r"~|[A-Za-z]:[\\/]", text):
+        return PurePath(text.replace("\\", "/")).name
+    # In a command: whatever begins with a slash at the beginning of an argument or of a value.
+    return re.sub(r"(?<![^\s=])(?:/|~/)\S*", lambda m: PurePath(m[0]).name, text)

@@ -1,0 +1,292 @@
+"""From a run to repositories on the Hub: the real client pushes to a Hub on loopback, and strangers load."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from huggingface_hub import CommitOperationAdd, HfApi
+from loopback_hub import Fault
+from PIL import Image
+
+from diffusionad import DiffusionADPipeline
+from diffusionad.loading.fingerprint import pipeline_sha256
+from hub import push_model
+from hub.push_model import main
+
+URL = "https://example.org/diffusionad"
+FILES = {
+    "README.md",
+    "config.toml",
+    "metrics.json",
+    "model_index.json",
+    "pipeline.py",
+    "scheduler/scheduler_config.json",
+    "segmenter/config.json",
+    "segmenter/diffusion_pytorch_model.fp16.safetensors",
+    "segmenter/diffusion_pytorch_model.safetensors",
+    "segmenter/diffusionad.py",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.fp16.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+}
+
+
+@pytest.fixture
+def push(monkeypatch):
+    """Run `hub.push_model` as alice, with what it needs to know about the tiny model."""
+    monkeypatch.setenv("HF_TOKEN", "hf_alice")
+
+    def push(run: Path, *arguments: object, repo: str = "org/model") -> int:
+        known = ["--project-url", URL, "--dataset", "Rendered noise", "--license", "cc-by-4.0"]
+        return main([str(run), "--repo", repo, *known, *map(str, arguments)])
+
+    return push
+
+
+def pushed(hub, repo_id: str = "org/model") -> dict[str, bytes]:
+    return {path: blob.data for path, blob in hub.model(repo_id).files.items() if path != ".gitattributes"}
+
+
+def titles(hub, repo_id: str = "org/model") -> list[str]:
+    return [commit.title for commit in hub.model(repo_id).commits[1:]]
+
+
+def edit_json(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_pushed_run_is_loaded_by_id_with_the_same_verdicts(
+    hub, push, run, tiny_pipeline, make_pictures, tmp_path
+):
+    assert push(run) == 0
+    assert pushed(hub).keys() == FILES
+    loaded = DiffusionADPipeline.from_pretrained("org/model", cache_dir=tmp_path / "cache")
+    expected = tiny_pipeline(make_pictures(3))
+    np.testing.assert_array_equal(loaded(make_pictures(3)).score, expected.score)
+    half = DiffusionADPipeline.from_pretrained("org/model", cache_dir=tmp_path / "cache", variant="fp16")
+    np.testing.assert_allclose(half(make_pictures(3)).score, expected.score, atol=2e-3)
+
+
+def test_a_second_push_of_the_same_run_makes_no_commit(hub, push, run, capsys):
+    assert push(run) == push(run) == 0
+    assert titles(hub) == ["Publish model"]
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith("/org/model")] == [
+        f"Published: {hub.url}/org/model",
+        f"Unchanged: {hub.url}/org/model",
+    ]
+
+
+def test_a_push_brings_card_and_weights_in_one_commit_and_removes_what_went(hub, push, run, tmp_path):
+    Image.new("RGB", (70, 50), (200, 100, 50)).save(tmp_path / "scratch.png")
+    for name in ("scores.png", "cases_worst.png"):
+        (run / "figures").mkdir(exist_ok=True)
+        (run / "figures" / name).write_bytes(b"\x89PNG\0")
+    assert push(run, "--examples", tmp_path / "scratch.png") == 0
+    notes = CommitOperationAdd("NOTES.md", b"mine")
+    HfApi().create_commit("org/model", [notes], commit_message="notes")
+    added = {"examples/scratch.png", "panel.png", "figures/scores.png", "NOTES.md"}
+    assert pushed(hub).keys() == FILES | added  # not the pictures of cases, which are somebody's
+    shutil.rmtree(run / "figures")
+    edit_json(run / "metrics.json", detection_rate=0.5)
+    assert push(run) == 0
+    assert pushed(hub).keys() == FILES | {"NOTES.md"}
+    assert titles(hub) == ["Publish model", "notes", "Publish model"]
+    for commit in hub.model("org/model").commits:
+        assert ("README.md" in commit.files) == ("unet/diffusion_pytorch_model.safetensors" in commit.files)
+
+
+def test_a_push_goes_on_when_the_hub_dies_and_comes_back(hub, push, run):
+    hub.faults.append(Fault("PUT /lfs/", "die"))
+    assert push(run) == 0
+    assert hub.faults[0].times == 0
+    assert pushed(hub).keys() == FILES
+
+
+def test_a_push_goes_on_when_one_upload_closes_the_connection_of_another(hub, push, run, monkeypatch):
+    create_commit, calls = HfApi.create_commit, []
+
+    def closed_twice(self, *args, **kwargs):
+        calls.append(kwargs)
+        if len(calls) < 3:
+            closed = RuntimeError("Cannot send a request, as the client has been closed.")
+            raise RuntimeError("Error while uploading 'unet/weights' to the Hub.") from closed
+        return create_commit(self, *args, **kwargs)
+
+    monkeypatch.setattr(HfApi, "create_commit", closed_twice)
+    assert push(run) == 0
+    assert len(calls) == 3
+    assert pushed(hub).keys() == FILES
+
+
+def test_a_push_that_broke_off_is_continued_by_the_same_command(hub, push, run, capsys):
+    hub.faults.append(Fault("POST .*/commit/main", "drop"))
+    assert push(run) == 1
+    *bars, error = capsys.readouterr().err.splitlines()  # the client shows how far each file is
+    assert error.startswith("python -m hub.push_model: The push to `org/model` broke off")
+    assert not [line for line in bars if "Traceback" in line or "Error" in line]
+    assert pushed(hub) == {}  # nobody sees half a model
+    assert len(hub.stored) == 4
+    hub.requests.clear()
+    assert push(run) == 0
+    assert not [request for request in hub.requests if request.startswith("PUT")]
+    assert pushed(hub).keys() == FILES
+
+
+def test_a_private_push_is_seen_by_its_owners_only(hub, push, run, tmp_path):
+    assert push(run, "--private") == 0
+    with pytest.raises(FileNotFoundError, match="or it is private"):
+        DiffusionADPipeline.from_pretrained("org/model", cache_dir=tmp_path, token=False)
+    assert DiffusionADPipeline.from_pretrained("org/model", cache_dir=tmp_path, token="hf_alice")
+
+
+def test_a_private_push_to_a_public_repository_is_refused(hub, push, run, capsys):
+    hub.add_model("org/model", {"README.md": b"here before"})
+    assert push(run, "--private") == 1
+    assert "`--private`: `org/model` exists, and everybody sees it" in capsys.readouterr().err
+    assert pushed(hub).keys() == {"README.md"}
+
+
+@pytest.mark.parametrize(
+    ("token", "sentence"),
+    [
+        ("", "(401: "),
+        ("hf_mallory", "(403: No rights to create org/model)"),
+        ("hf_wrong", "(401: Invalid cred"),
+    ],
+)
+def test_a_push_without_the_right_token_says_what_to_do(hub, push, run, capsys, monkeypatch, token, sentence):
+    monkeypatch.setenv("HF_TOKEN", token)
+    assert push(run) == 1
+    error = capsys.readouterr().err
+    assert sentence in error and len(error.splitlines()) == 1
+    assert hub.repos == {}
+
+
+def test_a_dry_run_pushes_nothing_and_writes_what_would_be_pushed(hub, push, run, tmp_path, capsys):
+    assert push(run, "--dry-run", "--output", tmp_path / "repo") == 0
+    assert hub.requests == []
+    printed = capsys.readouterr().out
+    assert "Nothing was pushed." in printed
+    written = {
+        p.relative_to(tmp_path / "repo").as_posix() for p in (tmp_path / "repo").rglob("*") if p.is_file()
+    }
+    assert written == FILES
+    for name in FILES:
+        assert f"  {name}  " in printed
+    assert push(run) == 0
+    assert pushed(hub) == {name: (tmp_path / "repo" / name).read_bytes() for name in FILES}
+
+
+def test_a_push_needs_figures(hub, push, run, capsys):
+    edit_json(run / "metrics.json", image_auroc=None)
+    metrics = json.loads((run / "metrics.json").read_text())
+    del metrics["image_auroc"]
+    (run / "metrics.json").write_text(
+        json.dumps({**metrics, "absent": {"image_auroc": "no defective test picture"}})
+    )
+    assert push(run) == 1
+    assert "has no image AUROC (no defective test picture)" in capsys.readouterr().err
+    (run / "metrics.json").unlink()
+    assert push(run) == 1
+    assert (
+        "metrics.json` is missing; measure it first: python -m training.evaluation" in capsys.readouterr().err
+    )
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("changed", ["weights", "settings", "figures"])
+def test_a_push_needs_figures_of_these_weights(hub, push, run, capsys, changed):
+    if changed == "weights":
+        path = run / "pipeline/unet/diffusion_pytorch_model.safetensors"
+        path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    elif changed == "settings":
+        edit_json(run / "pipeline/model_index.json", t_fine=150)
+    else:
+        edit_json(run / "metrics.json", pipeline_sha256=None)
+    assert push(run) == 1
+    assert "was measured with other weights or settings" in capsys.readouterr().err
+    assert hub.requests == []
+
+
+def test_a_push_needs_finite_figures(hub, push, run, capsys):
+    edit_json(run / "metrics.json", aupro={"value": float("nan"), "interval": [0.0, 1.0]})
+    assert push(run) == 1
+    assert "`metrics.json: aupro: value` is nan; only finite figures" in capsys.readouterr().err
+    assert hub.requests == []
+
+
+def test_a_push_needs_to_know_from_where_the_package_is_installed(hub, run, capsys, monkeypatch, tmp_path):
+    arguments = [
+        str(run),
+        "--repo",
+        "org/model",
+        "--dataset",
+        "visa",
+        "--dry-run",
+        "--output",
+        str(tmp_path / "a"),
+    ]
+    monkeypatch.setattr(push_model, "PYPROJECT", tmp_path / "pyproject.toml")
+    (tmp_path / "pyproject.toml").write_text("[project]\n")
+    assert main(arguments) == 1
+    assert "add `[project.urls]` with `Repository" in capsys.readouterr().err
+    (tmp_path / "pyproject.toml").write_text(f"[project]\n[project.urls]\nRepository = {URL!r}\n")
+    assert main(arguments) == 0
+    assert URL in (tmp_path / "a/README.md").read_text()
+
+
+def test_a_push_tells_nobody_where_things_lay(hub, push, run):
+    assert push(run) == 0
+    for name, data in pushed(hub).items():
+        assert b"/secret/place" not in data, name
+    assert 'path = "noise"' in pushed(hub)["config.toml"].decode()
+
+
+def test_a_push_of_an_imported_checkpoint_needs_no_training_settings(hub, push, run):
+    (run / "config.toml").unlink()
+    assert push(run) == 0
+    assert pushed(hub).keys() == FILES - {"config.toml"}
+    assert b"config.toml" not in pushed(hub)["README.md"]
+
+
+def test_a_push_strips_from_examples_what_cameras_write_into_them(hub, push, run, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "taken at the secret plant"
+    Image.new("RGB", (60, 60), (9, 99, 200)).save(tmp_path / "good_1.jpg", exif=exif)
+    assert push(run, "--examples", tmp_path / "good_1.jpg") == 0
+    assert b"secret plant" in (tmp_path / "good_1.jpg").read_bytes()
+    assert b"secret plant" not in pushed(hub)["examples/good_1.png"]
+
+
+def test_a_push_of_all_categories_adds_a_card_over_them(hub, push, run, tmp_path, capsys):
+    for name, auroc in (("bolt", 0.9), ("nut", 0.8)):
+        shutil.copytree(run, tmp_path / "runs" / name)
+        values = {"category": name, "image_auroc": {"value": auroc, "interval": [auroc - 0.1, 1.0]}}
+        edit_json(tmp_path / "runs" / name / "metrics.json", **values)
+    assert push(tmp_path / "runs", "--category", "all", repo="org/noise") == 0
+    assert {repo_id for _, repo_id in hub.repos} == {"org/noise", "org/noise-bolt", "org/noise-nut"}
+    assert pushed(hub, "org/noise-nut").keys() == FILES
+    [(name, card)] = pushed(hub, "org/noise").items()
+    assert name == "README.md"
+    lines = card.decode().splitlines()
+    assert [line for line in lines if line.startswith("| [bolt](") and line.split(" | ")[1] == "90.0"]
+    assert [line for line in lines if line.startswith("| **mean** | **85.0** |")]
+    # One that must not be published keeps all back.
+    edit_json(tmp_path / "runs/nut/metrics.json", pipeline_sha256="0")
+    edit_json(tmp_path / "runs/bolt/metrics.json", detection_rate=0.1)
+    assert push(tmp_path / "runs", "--category", "all", repo="org/noise") == 1
+    assert titles(hub, "org/noise-bolt") == ["Publish noise-bolt"]
+
+
+def test_the_hf_command_downloads_what_was_pushed(hub, push, run, tmp_path):
+    assert push(run) == 0
+    hf = [sys.executable, "-m", "huggingface_hub.cli.hf"]
+    download = [*hf, "download", "org/model", "--local-dir", str(tmp_path / "copy")]
+    subprocess.run(download, check=True, capture_output=True, env=os.environ)
+    assert pipeline_sha256(tmp_path / "copy") == pipeline_sha256(run / "pipeline")

@@ -1,0 +1,342 @@
+"""A published model loads without our package, through diffusers alone, and computes the same."""
+
+import ast
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import official
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from places import ROOT
+
+import diffusionad
+from diffusionad import DiffusionADPipeline
+from diffusionad.loading.fingerprint import pipeline_sha256
+from hub import source_statements
+from hub.import_official import to_pipeline
+from hub.standalone_code import flatten, write_second_door
+
+PACKAGE = Path(diffusionad.__file__).parent
+
+# Run by `python -I -S`: without the installed packages' start files, one of which makes `diffusionad`
+# importable from a clone; only the folder of the installed packages is added.
+STRANGER = """
+import importlib.util, json, sys
+sys.path.append(sys.argv[1])
+assert importlib.util.find_spec("diffusionad") is None
+import numpy as np, torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import logging
+logging.disable_progress_bar()
+torch.set_num_threads(int(sys.argv[2]))
+asked = json.loads(sys.argv[3])
+pictures = list(np.load(asked["pictures"]).values())
+for i, (options, calls) in enumerate(asked["loads"]):
+    dtype = getattr(torch, options.pop("dtype", "float32"))
+    pipeline = DiffusionPipeline.from_pretrained(**options, trust_remote_code=True, dtype=dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    for j, call in enumerate(calls):
+        output = pipeline(pictures, output_type="np", **call)
+        np.savez(f"{asked['to']}/{i}-{j}.npz", score=output.score, is_anomalous=output.is_anomalous,
+                 p_value=output.p_value,
+                 **{f"reconstruction_{k}": r for k, r in enumerate(output.reconstruction)},
+                 regions=repr(output.regions), known_marks=repr(output.known_marks),
+                 threshold=output.threshold,
+                 **{f"map_{k}": m for k, m in enumerate(output.anomaly_map)},
+                 **{f"mask_{k}": m for k, m in enumerate(output.mask)})
+    try:
+        pipeline(np.zeros((3, 3)))
+    except ValueError as error:
+        print(json.dumps([type(pipeline).__name__, type(error).__name__, str(error)]))
+    pipeline.configure(threshold=0.125).save_pretrained(f"{asked['to']}/saved-{i}")
+assert not any(name.partition(".")[0] == "diffusionad" for name in sys.modules)
+"""
+
+CALLS = [
+    {},
+    {"threshold": 0.5, "min_region_area": 20, "ignore_border": 3, "batch_size": 2},
+    {"t_fine": 100, "t_coarse": 300, "guidance_weight": 0.5, "num_noise_samples": 2},
+    {"num_inference_steps": 3},
+]
+
+
+@pytest.fixture
+def photos(make_pictures) -> list[np.ndarray]:
+    """Of several sizes and kinds."""
+    small, large = make_pictures(1, side=50)[0], make_pictures(1, side=97, seed=1)[0]
+    grey = (make_pictures(1, side=80, seed=2)[0][:60, :, 0].astype(np.uint16)) * 257
+    return [small, large, grey, np.random.default_rng(1).random((64, 64, 4), dtype=np.float32)]
+
+
+@pytest.fixture
+def official_model_folder(tmp_path) -> Path:
+    size = official.Size(image=32, base=32, multipliers=(1, 2), attention="16", segmenter_base=2)
+    pipeline = to_pipeline(official.write_checkpoint(tmp_path / "params.pt", size), "nut")
+    pipeline.save_pretrained(tmp_path / "official")
+    return tmp_path / "official"
+
+
+@pytest.fixture
+def folder(tiny_model_folder, tmp_path) -> Path:
+    """A saved pipeline with both doors and a half-precision variant."""
+    folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
+    half = DiffusionADPipeline.from_pretrained(folder, dtype=torch.float16)
+    half.save_pretrained(folder, variant="fp16")
+    write_second_door(folder)
+    return folder
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def load_as_a_stranger(loads: list, photos: list, to: Path) -> list:
+    """What the fresh process printed; its results are in `to`."""
+    np.savez(to / "pictures.npz", *photos)
+    asked = {"loads": loads, "pictures": str(to / "pictures.npz"), "to": str(to)}
+    packages = sysconfig.get_paths()["purelib"]
+    command = [sys.executable, "-I", "-S", "-c", STRANGER, packages, str(torch.get_num_threads())]
+    environment = {**os.environ, "HF_HOME": str(to / "hf"), "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    ran = subprocess.run(
+        [*command, json.dumps(asked)], cwd=to, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == "", "diffusers complains of types or files that do not fit"
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def assert_same(found: np.lib.npyio.NpzFile, expected) -> None:
+    np.testing.assert_allclose(found["score"], expected.score, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found["is_anomalous"], expected.is_anomalous)
+    assert found["threshold"] == expected.threshold
+    assert str(found["regions"]) == repr(expected.regions)
+    assert str(found["known_marks"]) == repr(expected.known_marks)
+    for i, (anomaly_map, mask) in enumerate(zip(expected.anomaly_map, expected.mask, strict=True)):
+        np.testing.assert_allclose(found[f"map_{i}"], anomaly_map, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(found[f"mask_{i}"], mask)
+        repaired = expected.reconstruction[i]
+        np.testing.assert_allclose(found[f"reconstruction_{i}"], repaired, rtol=0, atol=1e-6)
+    if expected.p_value is not None:
+        np.testing.assert_array_equal(found["p_value"], expected.p_value)
+
+
+def test_a_repository_on_the_hub_loads_without_the_package(
+    hub, folder, official_model_folder, photos, tmp_path
+):
+    write_second_door(official_model_folder)
+    hub.add_model("org/tiny", {**files_of(folder), "README.md": b"---\nlicense: mit\n---\n"})
+    hub.add_model("org/official", files_of(official_model_folder))
+    tiles_folder = tmp_path / "tiles"
+    in_tiles = {"resize_mode": "tile", "shorter_side": 80}
+    with_marks = DiffusionADPipeline.from_pretrained(folder, **in_tiles)
+    assert with_marks.learn_marks(photos[0]) > 0
+    with_marks.save_pretrained(tiles_folder)
+    write_second_door(tiles_folder)
+    hub.add_model("org/tiles", files_of(tiles_folder))
+    tiny = {"pretrained_model_name_or_path": "org/tiny", "custom_pipeline": "org/tiny"}
+    theirs = {"pretrained_model_name_or_path": "org/official", "custom_pipeline": "org/official"}
+    tiles = {"pretrained_model_name_or_path": "org/tiles", "custom_pipeline": "org/tiles"}
+    loads = [(tiny, CALLS), (theirs, CALLS[:2]), ({**tiny, "variant": "fp16"}, CALLS[:1]), (tiles, CALLS[:2])]
+    said = load_as_a_stranger(loads, photos, tmp_path)
+
+    ours = [
+        DiffusionADPipeline.from_pretrained(folder),
+        DiffusionADPipeline.from_pretrained(official_model_folder),
+        DiffusionADPipeline.from_pretrained(folder, variant="fp16"),
+        DiffusionADPipeline.from_pretrained(tiles_folder),
+    ]
+    verdicts = set()
+    for i, (_, calls) in enumerate(loads):
+        for j, call in enumerate(calls):
+            expected = ours[i](photos, output_type="np", **call)
+            verdicts |= set(expected.is_anomalous.tolist())
+            with np.load(tmp_path / f"{i}-{j}.npz", allow_pickle=True) as found:
+                assert_same(found, expected)
+        with pytest.raises(ValueError) as error:
+            ours[i](np.zeros((3, 3)))
+        assert said[i] == ["DiffusionADPipeline", type(error.value).__name__, str(error.value)]
+        # What they save, our package loads.
+        saved = DiffusionADPipeline.from_pretrained(tmp_path / f"saved-{i}")
+        assert saved.settings() == {**ours[i].settings(), "threshold": 0.125}
+        np.testing.assert_array_equal(saved(photos).score, ours[i](photos).score)
+    assert verdicts == {True, False}
+    assert ours[3](photos).known_marks[0]
+
+
+def test_our_package_still_loads_it_and_reads_no_code(hub, folder, tiny_pipeline, photos, tmp_path):
+    hub.add_model("org/tiny", files_of(folder))
+    pipeline = DiffusionADPipeline.from_pretrained("org/tiny", cache_dir=tmp_path / "cache")
+    np.testing.assert_array_equal(pipeline(photos).score, tiny_pipeline(photos).score)
+    assert [request for request in hub.requests if request.endswith(".py")] == []
+    assert list((tmp_path / "cache").rglob("*.py")) == []
+
+
+def test_the_second_door_changes_no_other_file_and_no_hash(tiny_model_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
+    before = files_of(folder)
+    write_second_door(folder)
+    after = files_of(folder)
+    assert set(after) - set(before) == {"pipeline.py", "segmenter/diffusionad.py"}
+    assert {name: after[name] for name in before} == before
+    assert pipeline_sha256(folder) == pipeline_sha256(tiny_model_folder)
+
+
+def test_each_component_of_ours_brings_its_class(official_model_folder):
+    write_second_door(official_model_folder)
+    code = {name for name in files_of(official_model_folder) if name.endswith(".py")}
+    assert code == {"pipeline.py", "segmenter/diffusionad.py", "unet/diffusionad.py"}
+
+
+def test_what_is_no_saved_pipeline_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"model_index\.json` is missing; .* not a saved pipeline"):
+        write_second_door(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def code() -> dict[str, str]:
+    return {name: flatten(name, "For a test.") for name in ("DiffusionADPipeline", "AnomalySegmenter")}
+
+
+def test_the_code_holds_one_pipeline_and_no_import_of_the_package(code, tmp_path):
+    for node in ast.walk(ast.parse(code["DiffusionADPipeline"])):
+        assert not isinstance(node, ast.ImportFrom) or node.module.partition(".")[0] != "diffusionad"
+        assert not isinstance(node, ast.Import) or all("diffusionad" not in a.name for a in node.names)
+    (tmp_path / "pipeline.py").write_text(code["DiffusionADPipeline"])
+    spec = importlib.util.spec_from_file_location("flattened", tmp_path / "pipeline.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["flattened"] = module
+    spec.loader.exec_module(module)
+    del sys.modules["flattened"]
+    pipelines = [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, DiffusionPipeline)]
+    assert [c.__name__ for c in pipelines if c is not DiffusionPipeline] == ["DiffusionADPipeline"]
+
+
+def test_the_code_is_our_sources_statement_by_statement(code):
+    def statements(text: str) -> dict[str, str]:
+        """Each class or function, without annotations, which may be wider, and what is left out."""
+        found = {}
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                for inner in ast.walk(node):
+                    if isinstance(inner, ast.arg):
+                        inner.annotation = None
+                    if isinstance(inner, ast.ClassDef):
+                        inner.body = [n for n in inner.body if getattr(n, "name", "") != "from_pretrained"]
+                found[node.name] = ast.dump(node)
+        return found
+
+    for text in code.values():
+        ours = {}
+        for module in re.findall(r"^# From diffusionad/(\w+)\.py$", text, flags=re.MULTILINE):
+            ours |= statements((PACKAGE / f"{module}.py").read_text())
+        flattened = statements(text)
+        assert flattened == {name: ours[name] for name in flattened}
+    # Only what is used: the pipeline searches no folders, the segmenter needs no pipeline.
+    assert {"read_image", "DiffusionADPipeline"} <= statements(code["DiffusionADPipeline"]).keys()
+    assert "find_images" not in statements(code["DiffusionADPipeline"])
+    assert set(statements(code["AnomalySegmenter"])) == {"_conv_norm_act", "AnomalySegmenter"}
+
+
+def test_the_code_is_as_tidy_as_ours_and_says_where_it_comes_from(code, tmp_path):
+    for name, text in code.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    config = ROOT / "pyproject.toml"
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (["check"], ["format", "--check"]):
+        subprocess.run([*ruff, *command, "--config", str(config), "--no-cache", str(tmp_path)], check=True)
+    header = ast.get_docstring(ast.parse(code["DiffusionADPipeline"]))
+    assert header.startswith("For a test.\n\nMade from diffusionad ")
+    assert "diffusionad/guidance.py" in header and "hub/standalone_code.py" in header
+    source = (PACKAGE / "pipeline.py").read_text().splitlines()
+    comments = {line.strip() for line in source if line.strip().startswith("#")}
+    assert len(comments) > 10
+    assert comments <= {line.strip() for line in code["DiffusionADPipeline"].splitlines()}
+
+
+def test_the_code_is_the_same_every_time(code):
+    program = (
+        "from hub.standalone_code import flatten; print(end=flatten('DiffusionADPipeline', 'For a test.'))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == code["DiffusionADPipeline"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ({"a": "from diffusionad.b import f as g\nclass C:\n    x = g"}, r"a\.py:1: import names of ours"),
+        ({"a": "from diffusionad import f\nclass C:\n    x = f"}, r"a\.py:1: import names of ours"),
+        ({"a": "import diffusionad.b\nclass C:\n    x = 1"}, r"a\.py:1: import names of ours"),
+        (
+            {"a": "class C:\n    def f(self):\n        from diffusionad.b import f"},
+            r"`C` imports diffusionad inside a function",
+        ),
+        (
+            {"a": "from diffusionad.b import f\ndef g(): ...\nclass C:\n    x = f, g",
+             "b": "def f(): g()\ndef g(): return 2"},
+            r"\['g'\] mean different things",
+        ),
+        (
+            {"a": "from os import path\nfrom diffusionad.b import f\nclass C:\n    x = f, path",
+             "b": "from sys import path\ndef f(): path"},
+            r"`path` is imported from elsewhere in diffusionad/a\.py",
+        ),
+        (
+            {"a": "from diffusionad.models.segmenter import AnomalySegmenter\nclass C:\n    x = AnomalySegmenter",
+             "segmenter": "class AnomalySegmenter: ..."},
+            r"\['AnomalySegmenter'\] may be used in annotations only",
+        ),
+        ({"a": "if 1:\n    x = 1\nclass C: ..."}, r"a\.py:1: a If at the top of a module"),
+    ],
+)  # fmt: skip
+def test_sources_that_cannot_be_flattened_are_named(tmp_path, monkeypatch, sources, words):
+    package = tmp_path / "diffusionad"
+    package.mkdir()
+    for name, text in {"b": "def f(): ...", **sources}.items():
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.setattr(source_statements, "SOURCES", package)
+    monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
+    with pytest.raises(ValueError, match=words):
+        flatten("C", "For a test.")
+
+
+def test_modules_may_log_and_what_is_not_used_may_be_anything(tmp_path, monkeypatch):
+    package = tmp_path / "diffusionad"
+    package.mkdir()
+    logger = "import logging\n\nlogger = logging.getLogger(__name__)\n"
+    (package / "b.py").write_text(logger + "def f(): logger.info('b')")
+    (package / "c.py").write_text("from os import logger\nif 1: ...\nprint()\ndef unused(): logger")
+    text = f"{logger}from diffusionad.b import f\nfrom diffusionad.c import unused\n"
+    (package / "a.py").write_text(text + "class C:\n    x = f, logger\n    def from_pretrained(): unused")
+    monkeypatch.setattr(source_statements, "SOURCES", package)
+    monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
+    flattened = flatten("C", "For a test.")
+    assert flattened.count("logger = logging.getLogger(__name__)") == 1 and "unused" not in flattened
+    assert re.findall("# From (.+)", flattened) == ["diffusionad/b.py", "diffusionad/a.py"]
+
+
+def test_annotations_of_components_are_widened_since_their_classes_are_elsewhere(tmp_path, monkeypatch):
+    package = tmp_path / "diffusionad"
+    package.mkdir()
+    (package / "segmenter.py").write_text("class AnomalySegmenter: ...")
+    text = "from diffusionad.models.segmenter import AnomalySegmenter\n\n\nclass C:\n"
+    text += '    def f(self, ä="ä", s: int | AnomalySegmenter | None = None): ...\n'
+    (package / "a.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(source_statements, "SOURCES", package)
+    monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
+    flattened = flatten("C", "For a test.")
+    assert 'def f(self, ä="ä", s: int | ModelMixin | None = None): ...' in flattened
+    assert "from diffusers import ModelMixin\n" in flattened and "class AnomalySegmenter" not in flattened

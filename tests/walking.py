@@ -1,0 +1,60 @@
+"""Steps that several walks through the app share."""
+
+from pathlib import Path
+
+from places import PHONE
+from playwright.sync_api import Locator, Page, expect
+
+from diffusionad.loading.bundled import demo_model
+
+SECONDS = 1000
+EXAMPLES = Path(demo_model("fabric"), "examples")
+GOOD = [EXAMPLES / "good_1.png", EXAMPLES / "good_2.png"]
+SLOW = {"timeout": 60_000}  # milliseconds
+
+
+def see_verdict(page: Page, word: str | None = None) -> str:
+    """Wait until the large verdict stands there, and read all that it says."""
+    banner = page.locator("#verdict .verdict.good, #verdict .verdict.anomalous")
+    expect(banner).to_be_visible(timeout=120 * SECONDS)
+    if word:
+        expect(banner.locator(".word")).to_contain_text(word, timeout=120 * SECONDS)
+    return banner.inner_text().replace("\N{NO-BREAK SPACE}", " ")
+
+
+def set_slider(slider: Locator, value: float) -> None:
+    """Type a value into the number beside a slider."""
+    number = slider.locator("input[type=number]")
+    number.fill(str(value))
+    number.press("Enter")
+    number.blur()
+
+
+def choose(page: Page, dropdown: str, option: str) -> None:
+    """Choose from a list by its id."""
+    page.locator(f"{dropdown} input").click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def sources(page: Page, selector: str) -> list[str]:
+    """Addresses of the pictures in a part of the page."""
+    return page.eval_on_selector_all(f"{selector} img", "pictures => pictures.map((p) => p.src)")
+
+
+def width_of_contents(page: Page) -> int:
+    """Wider than the window means that a visitor has to scroll sideways."""
+    return page.evaluate("document.documentElement.scrollWidth")
+
+
+def open_tab(page: Page, name: str) -> None:
+    overflow = page.locator(".overflow-menu > button")
+    if page.viewport_size["width"] == PHONE[0] and name in ("Calibrate", "About") and overflow.is_visible():
+        overflow.click()  # a phone has no room for all tabs
+        page.locator(".overflow-dropdown button", has_text=name).click()
+    else:
+        page.get_by_role("tab", name=name, exact=True).click()
+
+
+def drop(page: Page, tab: str, files: list[Path]) -> None:
+    page.locator(f"#{tab}-files input[type=file]").set_input_files(files)
+    expect(page.locator(f"#{tab}-status")).to_contain_text("Press ", **SLOW)

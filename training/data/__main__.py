@@ -1,0 +1,7 @@
+"""`python -m training.data`."""
+
+import sys
+
+from .catalog import main
+
+sys.exit(main())

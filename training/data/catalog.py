@@ -1,0 +1,168 @@
+"""Data sets as they are downloaded, as one list of records.
+
+`python -m training.data PATH` prints what a data set holds, then what is wrong with it, file by file.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+from PIL import Image
+
+from diffusionad.images.image_io import IMAGE_SUFFIXES
+
+from .checks import check
+from .readers import READERS, hugging_face
+from .records import Catalog, Record, pictures, subfolders
+
+__all__ = ["Catalog", "Record", "categories", "scan"]
+
+
+def categories(path: str | Path) -> list[str]:
+    """Names of the categories of a data set; one, the folder's name, where it is a category itself.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    return _recognize(path)[2]
+
+
+def scan(path: str | Path, category: str | None = None) -> Catalog:
+    """List the pictures of one category of a data set.
+
+    Args:
+        path: a data set as downloaded, one category of it, or any folder of good pictures, sub-folders
+            included; or `hf:` and an id of the Hugging Face Hub.
+        category: which, of `categories(path)`; None where there is only one.
+
+    Returns:
+        Its training and test pictures, sorted by name.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no pictures, no such category, or defective pictures without their masks.
+    """
+    reader, root, names = _recognize(path)
+    if category is None and len(names) > 1:
+        raise ValueError(
+            f"`{path}` holds {len(names)} categories; choose with `category` one of {', '.join(names)}."
+        )
+    if category is not None and category not in names:
+        raise ValueError(f"`category` is {category!r}, but `{path}` holds {', '.join(names)}.")
+    catalog = reader.read(root, category or names[0])
+    if not catalog.train:
+        raise ValueError(f"`{path}` holds no picture to train with ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    _require_masks(catalog)
+    return catalog
+
+
+def _recognize(path: str | Path) -> tuple[ModuleType, Path | str, list[str]]:
+    """The reader of a data set, where that begins, its categories.
+
+    Archives often wrap a data set in a folder or two: while nothing else is there, look inside.
+    """
+    if str(path).startswith(hugging_face.PREFIX):
+        name = str(path).removeprefix(hugging_face.PREFIX)
+        return hugging_face, name, hugging_face.categories(name)
+    root = inner = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"`{path}` is not a folder; give a data set, a folder of good pictures, or hf:org/name."
+        )
+    *layouts, any_folder = READERS
+    while True:
+        for reader in layouts:
+            if names := reader.categories(inner):
+                return reader, inner, names
+        if len(subfolders(inner)) != 1 or pictures(inner):
+            return any_folder, root, any_folder.categories(root)
+        inner = subfolders(inner)[0]
+
+
+def _require_masks(catalog: Catalog) -> None:
+    """Where some defective pictures have masks, all must: figures over a part would mislead."""
+    defective = [record for record in catalog.test if record.label]
+    missing = [record for record in defective if record.mask is None]
+    if missing and len(missing) < len(defective):
+        listed = "\n  ".join(f"{record.defect}/{record.image.name}" for record in missing)
+        raise ValueError(
+            f"{len(missing)} of {len(defective)} defective pictures of `{catalog.category}` have no mask; "
+            f"add them, or remove all masks to do without:\n  {listed}"
+        )
+
+
+def describe(catalog: Catalog) -> dict[str, str]:
+    """A row of the table: counts, and what the files' headers say."""
+    records = catalog.train + catalog.test
+    sizes, modes = Counter(), Counter()
+    for record in records:
+        try:
+            with Image.open(record.image) as picture:
+                sizes[f"{picture.width} x {picture.height}"] += 1
+                modes[picture.mode] += 1
+        except OSError:
+            modes["unreadable"] += 1
+    kinds = Counter(record.defect for record in catalog.test if record.label)
+    return {
+        "category": catalog.category,
+        "train": str(len(catalog.train)),
+        "test good": str(sum(record.label == 0 for record in catalog.test)),
+        "test defective": str(kinds.total()),
+        "masks": str(sum(record.mask is not None for record in catalog.test)),
+        "pixels": _most(sizes),
+        "modes": _most(modes),
+        "kinds of defect": ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())),
+    }
+
+
+def _most(counts: Counter[str]) -> str:
+    """The two most frequent values, and how many more there are."""
+    named = ", ".join(value for value, _ in counts.most_common(2))
+    return named if len(counts) <= 2 else f"{named}, {len(counts) - 2} more"
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    """Aligned columns under the names of the keys."""
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    return "\n".join(aligned)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; 1 where a data set cannot be trained with, 2 where there is none."""
+    parser = argparse.ArgumentParser(prog="python -m training.data", description=__doc__)
+    parser.add_argument(
+        "path", metavar="PATH", help="a data set as downloaded, a folder of good pictures, or hf:org/name"
+    )
+    parser.add_argument("--category", help="only this one")
+    args = parser.parse_args(arguments)
+    catalogs, faults = [], []
+    try:
+        for name in [args.category] if args.category else categories(args.path):
+            try:
+                catalogs.append(scan(args.path, name))
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+    except (FileNotFoundError, ValueError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
+    if catalogs:
+        print(f"{args.path}: layout of {catalogs[0].layout}\n")
+        print(_table([describe(catalog) for catalog in catalogs]), flush=True)
+    print()
+    for catalog in catalogs:
+        for note in catalog.notes:
+            print(f"{catalog.category}: {note}")
+        try:
+            warnings = check(catalog.train + catalog.test)
+        except ValueError as error:
+            faults.append(f"{catalog.category}: {error}")
+            continue
+        for warning in warnings:
+            print(f"{catalog.category}: warning: {warning}")
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0

@@ -1,0 +1,111 @@
+"""What is wrong with a data set, file by file, before any time is spent on training with it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from diffusionad.images.image_io import ImageError, read_image
+
+from .masks import read_mask
+from .records import Record
+
+LEAST_GOOD = 8  # pictures, to train, validate and calibrate with
+NAMED_AT_MOST = 10  # files of an unusual size or mode; beyond that it is not unusual
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one picture was found to be."""
+
+    record: Record
+    size: str
+    mode: str
+    sha256: str  # of its pixels: a copy in another format is a copy
+
+
+def check(records: list[Record]) -> list[str]:
+    """Read every picture and mask once.
+
+    Args:
+        records: of one category, training and test.
+
+    Returns:
+        Warnings, of what can be trained with but should be known: copies, mixed sizes and modes, black masks.
+
+    Raises:
+        ValueError: what cannot be used, all of it in one message: unreadable files, masks of another size,
+            too few good pictures, all good pictures the same.
+    """
+    seen, errors, warnings = [], [], []
+    for record in tqdm(records, desc="checking pictures", unit="picture", leave=False, disable=None):
+        try:
+            found, shape = _look_at(record)
+            seen.append(found)
+            if record.mask is not None and not read_mask(record.mask, shape).any():
+                warnings.append(f"`{record.mask}` is black, but its picture counts as defective")
+        except (ImageError, FileNotFoundError) as error:
+            errors.append(str(error))
+    good = [found for found in seen if found.record.split == "train"]
+    if len(good) < LEAST_GOOD:
+        named = ", ".join(f"`{found.record.image}`" for found in good) or "none"
+        errors.append(
+            f"only {len(good)} good pictures can be used ({named}); {LEAST_GOOD} are the least to train, "
+            "validate and calibrate"
+        )
+    elif len({found.sha256 for found in good}) == 1:
+        errors.append(f"all {len(good)} good pictures are the same, such as `{good[0].record.image}`")
+    if errors:
+        listed = "\n  ".join(errors)
+        raise ValueError(f"the data has {len(errors)} faults; mend or remove these files:\n  {listed}")
+    warnings += _copies(seen)
+    warnings += _mixture(good, "sizes", lambda found: found.size)
+    warnings += _mixture(good, "modes", lambda found: found.mode)
+    return warnings
+
+
+def _look_at(record: Record) -> tuple[Seen, tuple[int, int]]:
+    pixels = read_image(record.image)
+    height, width = pixels.shape[:2]
+    with Image.open(record.image) as picture:
+        mode = picture.mode
+    digest = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).data).hexdigest()
+    return Seen(record, f"{width} x {height}", mode, digest), (height, width)
+
+
+def _copies(seen: list[Seen]) -> list[str]:
+    """Pictures with the same pixels: of training in the test, or several times in one of them."""
+    warnings, first = [], {}
+    for found in seen:
+        twin = first.setdefault(found.sha256, found.record)
+        record = found.record
+        if twin is record:
+            continue
+        if twin.split != record.split:
+            warnings.append(
+                f"`{record.image}` of the test is also in training, as `{twin.image}`: "
+                "its score means nothing"
+            )
+        elif twin.label != record.label:
+            warnings.append(f"`{record.image}` and `{twin.image}` are the same, one good and one defective")
+        else:
+            warnings.append(f"`{record.image}` is a copy of `{twin.image}`")
+    return warnings
+
+
+def _mixture(seen: list[Seen], name: str, of: Callable[[Seen], str]) -> list[str]:
+    """One warning where the good pictures differ, which names the unusual ones if they are few."""
+    counts = Counter(of(found) for found in seen)
+    usual = counts.most_common(1)[0][0]
+    unusual = [found.record.image for found in seen if of(found) != usual]
+    if not unusual:
+        return []
+    if len(unusual) <= NAMED_AT_MOST:
+        named = ", ".join(f"`{path}`" for path in unusual)
+        return [f"good pictures of {len(counts)} {name}: {counts[usual]} are {usual}, but not {named}"]
+    frequent = ", ".join(f"{value} ({count})" for value, count in counts.most_common(5))
+    return [f"good pictures of {len(counts)} {name}: {frequent}{', ...' if len(counts) > 5 else ''}"]

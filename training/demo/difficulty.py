@@ -1,0 +1,104 @@
+"""How far one gets on a data set without learning: the demo data must be harder than this.
+
+    python -m training.demo.difficulty data/demo/washer
+
+Two detectors that need no network: the distance of each pixel to its own mean over the train pictures,
+and the residual to a blurred copy. Both are given every advantage: of several poolings and blurs the one
+that does best on the test split.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from skimage.filters import gaussian
+from sklearn.metrics import roc_auc_score
+
+_SIZE = 128
+_TOP = 50
+
+
+def per_pixel_gaussian_scores(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
+    """Pooled |z| of each test picture under a Gaussian per pixel and channel.
+
+    Args:
+        train: good pictures, [N,H,W,C], any scale.
+        test: [M,H,W,C], same scale.
+
+    Returns:
+        pooling -> scores [M].
+    """
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    # Half a grey level of 255: below it a pixel's spread is rounding, not knowledge.
+    floor = 0.5 / 255 * max(1.0, float(train.max()))
+    z = (np.abs(test - mean) / np.maximum(std, floor)).max(axis=-1)  # [M,H,W]
+    return _pooled(z)
+
+
+def blur_residual_scores(test: np.ndarray) -> dict[str, np.ndarray]:
+    """Pooled |x - blur(x)| for a few Gaussian blurs; test [M,H,W,C] -> "width, pooling" -> scores [M]."""
+    scores = {}
+    for sigma in (1.0, 2.0, 4.0, 8.0):
+        residual = np.stack([np.abs(x - gaussian(x, sigma, channel_axis=-1)).max(axis=-1) for x in test])
+        scores |= {f"sigma {sigma:g}, {pooling}": s for pooling, s in _pooled(residual).items()}
+    return scores
+
+
+def _pooled(maps: np.ndarray) -> dict[str, np.ndarray]:
+    ordered = np.sort(maps.reshape(len(maps), -1), axis=1)[:, ::-1]
+    return {
+        "max": ordered[:, 0],
+        f"top {_TOP}": ordered[:, :_TOP].mean(axis=1),
+        "top 1 %": ordered[:, : max(1, ordered.shape[1] // 100)].mean(axis=1),
+        "top 5 %": ordered[:, : max(1, ordered.shape[1] // 20)].mean(axis=1),
+        "mean": ordered.mean(axis=1),
+    }
+
+
+def aurocs(folder: Path | str) -> dict[str, dict[str, float]]:
+    """Image AUROC of every variant of both baselines on a category's folder: baseline -> variant -> AUROC."""
+    folder = Path(folder)
+    train = _read(sorted((folder / "train" / "good").glob("*.png")))
+    paths = sorted((folder / "test").glob("*/*.png"))
+    test = _read(paths)
+    label = np.array([path.parent.name != "good" for path in paths])
+    if len(train) == 0 or label.all() or not label.any():
+        raise ValueError(f"`folder` is {folder}, must hold train/good, test/good and test/DEFECT with *.png")
+    scores = {
+        "per-pixel Gaussian": per_pixel_gaussian_scores(train, test),
+        "blur residual": blur_residual_scores(test),
+    }
+    return {
+        name: {variant: float(roc_auc_score(label, s)) for variant, s in variants.items()}
+        for name, variants in scores.items()
+    }
+
+
+def _read(paths: list[Path]) -> np.ndarray:
+    """[N,128,128,3] in [0,1]."""
+    pictures = [
+        Image.open(path).convert("RGB").resize((_SIZE, _SIZE), Image.Resampling.BOX) for path in paths
+    ]
+    return np.array([np.asarray(picture, np.float32) / 255 for picture in pictures])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.demo.difficulty", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("folder", type=Path, help="a category's folder in MVTec-AD layout")
+    options = parser.parse_args(arguments)
+    try:
+        results = aurocs(options.folder)
+    except ValueError as error:
+        parser.error(str(error))
+    for name, variants in results.items():
+        best = max(variants, key=variants.get)
+        print(f"{name}: best image AUROC {variants[best]:.3f} ({best})")
+        for variant, auroc in variants.items():
+            print(f"    {variant:22s} {auroc:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,7 @@
+"""`python -m training.evaluation`."""
+
+import sys
+
+from .evaluator import main
+
+sys.exit(main())

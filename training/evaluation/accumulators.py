@@ -1,0 +1,163 @@
+"""Scores and maps of a test split, picture by picture, and the figures of all of them together."""
+
+from typing import Any
+
+import numpy as np
+
+from diffusionad.images.image_io import read_image, resize
+
+from ..data.catalog import Record
+from ..data.masks import read_mask, resize_mask
+from .bootstrap import REPLICATES, image_intervals, pixel_intervals, resampled
+from .metrics import IMAGE_METRICS, PIXEL_METRICS, PixelMetrics, image_metrics
+
+
+class Tally:
+    """What any method, ours or another, found in a test split.
+
+    Args:
+        replicates: of the bootstrap behind the intervals; 0 does without them.
+        seed: of the bootstrap.
+    """
+
+    def __init__(self, replicates: int = REPLICATES, seed: int = 0):
+        self.replicates, self.seed = replicates, seed
+        self.records: list[Record] = []
+        self.rows: list[dict[str, Any]] = []
+        self.pixels = PixelMetrics()
+        self.has_pixels: list[bool] = []  # whether a picture counts for the pixel metrics
+
+    def add(
+        self,
+        record: Record,
+        score: float,
+        anomaly_map: np.ndarray,
+        is_anomalous: bool,
+        p_value: float | None = None,
+    ) -> None:
+        """Count one picture.
+
+        Args:
+            record: the picture and its truth.
+            score: higher is more anomalous.
+            anomaly_map: [H,W] in [0, 1], of the picture's size.
+            is_anomalous: the verdict.
+            p_value: of the score, where there is a calibration.
+
+        Raises:
+            ValueError: the score is NaN or infinite, or the mask has another size than the picture.
+        """
+        if not np.isfinite(score):
+            raise ValueError(f"`{record.image}` has the score {score}; no metric is defined with it.")
+        has_pixels = record.label == 0 or record.mask is not None
+        if has_pixels:
+            self.pixels.add(anomaly_map, read_mask(record.mask, anomaly_map.shape))
+        self.has_pixels.append(has_pixels)
+        self.records.append(record)
+        self.rows.append(
+            {
+                "file": f"{record.defect}/{record.image.name}",
+                "label": record.label,
+                "score": float(score),
+                "is_anomalous": bool(is_anomalous),
+                "p_value": p_value,
+            }
+        )
+
+    def metrics(self) -> dict[str, Any]:
+        """Metrics as {"value", "interval"}, "absent" with reasons, "per_defect", rates and counts."""
+        labels = np.array([record.label for record in self.records], dtype=int)
+        scores = np.array([row["score"] for row in self.rows])
+        verdicts = np.array([row["is_anomalous"] for row in self.rows], dtype=bool)
+        counts = resampled(labels, self.replicates, self.seed)
+        values = {**image_metrics(labels, scores), **self.pixels.compute()}
+        intervals = {}
+        if self.replicates and "image_auroc" in values:
+            intervals |= image_intervals(labels, scores, counts)
+        if self.replicates and "pixel_auroc" in values:
+            intervals |= pixel_intervals(self.pixels, counts[:, self.has_pixels])
+        n_good, n_defective = int((labels == 0).sum()), int((labels == 1).sum())
+        absent = self._reasons(n_good, n_defective)
+        rates = {"false_alarm_rate": verdicts[labels == 0], "detection_rate": verdicts[labels == 1]}
+        return {
+            **{name: _with_interval(value, intervals.get(name)) for name, value in values.items()},
+            "absent": {name: reason for name, reason in absent.items() if name not in values},
+            "per_defect": self._per_defect(labels, scores, verdicts),
+            **{name: float(chosen.mean()) for name, chosen in rates.items() if len(chosen)},
+            "n_test": len(labels),
+            "n_good": n_good,
+            "n_defective": n_defective,
+        }
+
+    def _reasons(self, n_good: int, n_defective: int) -> dict[str, str]:
+        """Why what is undefined is undefined; names of metrics that are defined may be among them."""
+        reasons = {}
+        if n_good == 0:
+            reasons |= dict.fromkeys((*IMAGE_METRICS, "false_alarm_rate"), "no good test picture")
+        if n_defective == 0:
+            reasons |= dict.fromkeys((*IMAGE_METRICS, "detection_rate"), "no defective test picture")
+        has_masks = any(record.mask is not None for record in self.records)
+        pixel_reason = "no defective pixel in any mask" if has_masks else "no masks"
+        if has_masks and self.pixels.normal.sum() == 0:
+            pixel_reason = "no good pixel"
+        return reasons | dict.fromkeys(PIXEL_METRICS, pixel_reason)
+
+    def _per_defect(self, labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray) -> dict[str, Any]:
+        """Each kind of defect against all good pictures."""
+        defects = np.array([record.defect for record in self.records])
+        found = {}
+        for defect in sorted(set(defects[labels == 1].tolist())):
+            is_this = (defects == defect) & (labels == 1)
+            chosen = (labels == 0) | is_this
+            entry = {"n": int(is_this.sum()), "detection_rate": float(verdicts[is_this].mean())}
+            metrics = image_metrics(labels[chosen], scores[chosen])
+            if metrics:
+                interval = None
+                if self.replicates:
+                    counts = resampled(labels[chosen], self.replicates, self.seed)
+                    interval = image_intervals(labels[chosen], scores[chosen], counts)["image_auroc"]
+                entry["image_auroc"] = _with_interval(metrics["image_auroc"], interval)
+            found[defect] = entry
+        return found
+
+
+class TwinErrors:
+    """How far the reconstruction is from the clean twin, at the size that the model sees the picture in."""
+
+    def __init__(self) -> None:
+        # By kind of defect: sums of |difference from the twin| inside the mask, before and after the repair.
+        self.inside: dict[str, tuple[float, float]] = {}
+        self.squared, self.normal_pixels = 0.0, 0
+
+    def add(self, record: Record, reconstruction: np.ndarray) -> None:
+        """Compare one reconstruction, [H',W',3] in [0, 1]; normal pictures are their own clean twins."""
+        size = reconstruction.shape[:2]
+        image = resize(read_image(record.image), size)
+        if record.label == 0:
+            self.squared += float(np.square(reconstruction - image).sum(dtype=np.float64))
+            self.normal_pixels += image.size
+        elif record.clean is not None and record.mask is not None:
+            clean = resize(read_image(record.clean), size)
+            mask = resize_mask(read_mask(record.mask), size)
+            before, after = self.inside.get(record.defect, (0.0, 0.0))
+            before += float(np.abs(image - clean)[mask].sum(dtype=np.float64))
+            after += float(np.abs(reconstruction - clean)[mask].sum(dtype=np.float64))
+            self.inside[record.defect] = before, after
+
+    def compute(self) -> dict[str, float]:
+        """`psnr_normal_db` over normal pictures; `defect_residue`, 0 a perfect repair, 1 none."""
+        found = {}
+        if self.squared > 0:
+            found["psnr_normal_db"] = float(-10 * np.log10(self.squared / self.normal_pixels))
+        before, after = (sum(sums[i] for sums in self.inside.values()) for i in (0, 1))
+        if before > 0:
+            found["defect_residue"] = after / before
+        return found
+
+    def residues(self) -> dict[str, float]:
+        """`defect_residue` of each kind of defect that has clean twins."""
+        return {defect: after / before for defect, (before, after) in self.inside.items() if before > 0}
+
+
+def _with_interval(value: float, interval: tuple[float, float] | None) -> dict[str, Any]:
+    return {"value": value} if interval is None else {"value": value, "interval": list(interval)}

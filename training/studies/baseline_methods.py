@@ -1,0 +1,166 @@
+"""What a user would pick instead: three detectors of a hundred lines, on public packages only.
+
+Each is fitted on pictures of good parts and gives a map of distances, from 0 to any height, of a size of its
+own.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skimage.filters import gaussian
+from torch import Tensor
+
+from diffusionad import DiffusionADPipeline
+from diffusionad.images.image_io import read_image, resize
+from diffusionad.postprocessing.scoring import top_mean
+
+from .efficientnet_lite0 import load_lite0
+
+SIDE = 256
+TOP_FRACTION = 50 / 256**2  # the score of a map, as in the paper
+
+
+class Peer(Protocol):
+    """What `training.studies.baselines` measures."""
+
+    def fit(self, files: list[Path]) -> None:
+        """Learn from good pictures."""
+
+    def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
+        """Map of any size and score of a picture, [H,W,3] in [0, 1]; higher is more anomalous."""
+
+    def megabytes(self) -> float:
+        """Of what has to be stored to inspect pictures."""
+
+
+def square(picture: np.ndarray) -> np.ndarray:
+    """[256,256,3] from [H,W,3]."""
+    return resize(picture, (SIDE, SIDE))
+
+
+class PixelGaussian:
+    """A Gaussian for each pixel and channel; the distance is the largest |z| of the channels, smoothed."""
+
+    def fit(self, files: list[Path]) -> None:
+        total, squares = np.zeros((SIDE, SIDE, 3)), np.zeros((SIDE, SIDE, 3))
+        for file in files:
+            picture = square(read_image(file)).astype(np.float64)
+            total += picture
+            squares += picture**2
+        self.mean = (total / len(files)).astype(np.float32)
+        # Below half a grey level the spread of a pixel is rounding, not knowledge.
+        variance = np.maximum(squares / len(files) - (total / len(files)) ** 2, (0.5 / 255) ** 2)
+        self.std = np.sqrt(variance).astype(np.float32)
+
+    def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
+        z = (np.abs(square(picture) - self.mean) / self.std).max(axis=2)
+        smooth = gaussian(z, sigma=2)
+        return smooth, top_mean(smooth, TOP_FRACTION)
+
+    def megabytes(self) -> float:
+        return (self.mean.nbytes + self.std.nbytes) / 1e6
+
+
+class ReconstructionError:
+    """The pipeline without its segmenter: |x_0 - x_0_hat| of its own reconstruction, smoothed.
+
+    Args:
+        pipeline: trained already; there is nothing to fit.
+    """
+
+    def __init__(self, pipeline: DiffusionADPipeline):
+        self.pipeline = pipeline
+
+    def fit(self, files: list[Path]) -> None:
+        pass
+
+    def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
+        output = self.pipeline(picture, output_type="np")
+        repaired = output.reconstruction[0]  # [H',W',3]
+        error = np.abs(resize(picture, repaired.shape[:2]) - repaired).mean(axis=2)
+        smooth = gaussian(error, sigma=2)
+        return smooth, top_mean(smooth, TOP_FRACTION, area=self.pipeline.config.image_size**2)
+
+    def megabytes(self) -> float:
+        return sum(p.numel() * 4 for p in self.pipeline.unet.parameters()) / 1e6
+
+
+class PatchMemory:
+    """PatchCore-style (Roth et al., 2022): nearest neighbours of patch features in a greedy coreset.
+
+    Features of blocks 4 and 10 of EfficientNet-Lite0 (strides 8 and 16), averaged over 3 x 3 neighbours; the
+    memory is a greedy k-centre coreset. Differences from the paper: Lite0 in place of a WideResNet-50, the
+    greedy choice among a random sample of the patches, no re-weighting of the score.
+
+    Args:
+        patches: size of the memory.
+        candidates: patches that the coreset is chosen from.
+        seed: of the sample and of the random projection.
+    """
+
+    BLOCKS = (4, 10)
+    QUERY = 1024  # patches at a time
+
+    def __init__(self, patches: int = 4096, candidates: int = 100_000, seed: int = 0):
+        self.patches, self.candidates, self.seed = patches, candidates, seed
+        self.network = load_lite0()
+
+    @torch.no_grad()
+    def fit(self, files: list[Path]) -> None:
+        generator = torch.Generator().manual_seed(self.seed)
+        each = -(-self.candidates // len(files))
+        sample = []
+        for file in files:
+            patches = self._patches(read_image(file))
+            sample.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
+        pool = torch.cat(sample)  # [M,C]
+        self.memory = pool[greedy_coreset(pool, self.patches, generator)]
+
+    @torch.no_grad()
+    def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
+        patches = self._patches(picture)
+        nearest = torch.cat([torch.cdist(q, self.memory).amin(dim=1) for q in patches.split(self.QUERY)])
+        side = round(len(nearest) ** 0.5)
+        coarse = nearest.view(1, 1, side, side)
+        full = F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        return gaussian(full[0, 0].numpy(), sigma=4), float(nearest.max())
+
+    def megabytes(self) -> float:
+        network = sum(p.numel() for p in self.network.parameters())
+        return (network + self.memory.numel()) * 4 / 1e6
+
+    def _patches(self, picture: np.ndarray) -> Tensor:
+        x = torch.from_numpy(square(picture)).permute(2, 0, 1)[None]
+        fine, coarse = (
+            F.avg_pool2d(f, 3, stride=1, padding=1) for f in self.network.features(x, self.BLOCKS)
+        )
+        coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat([fine, coarse], dim=1)[0].flatten(1).T.contiguous()  # [P,152]
+
+
+def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Indices of `count` points, each the farthest from those before it (k-centre, greedy).
+
+    Distances are taken in a random projection to 64 dimensions, as in PatchCore.
+
+    Args:
+        points: [M,C].
+        count: all M when it is larger.
+        generator: of the projection and the first point.
+    """
+    width = min(64, points.shape[1])
+    projection = torch.randn(points.shape[1], width, generator=generator) / width**0.5
+    projected = points @ projection  # [M,64]
+    squares = projected.square().sum(dim=1)
+    chosen = torch.empty(min(count, len(points)), dtype=torch.long)
+    current = int(torch.randint(len(points), (1,), generator=generator))
+    nearest = torch.full((len(points),), torch.inf)
+    for i in range(len(chosen)):
+        chosen[i] = current
+        distance = squares + squares[current] - 2 * (projected @ projected[current])
+        nearest = torch.minimum(nearest, distance)
+        current = int(nearest.argmax())
+    return chosen

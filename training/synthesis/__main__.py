@@ -1,0 +1,7 @@
+"""`python -m training.synthesis`."""
+
+import sys
+
+from .preview import main
+
+sys.exit(main())

@@ -1,0 +1,291 @@
+"""Foreign textures that the synthesis pastes, and their augmentation (in the paper: DTD, and DRAEM's list).
+
+Without a folder of pictures the bank renders its own: a fixed set of procedural textures and, where
+scikit-image is installed, crops of the CC0 photographs that lie in its wheel. Nothing is downloaded.
+"""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+from scipy import ndimage
+
+from diffusionad.images.image_io import IMAGE_SUFFIXES
+
+from ..data.records import pictures
+from .perlin import perlin_noise
+
+PROCEDURAL_COUNT = 240
+# A stored texture is larger than what is drawn from it by this factor, so that one texture gives many crops.
+MARGIN = 1.25
+CACHE_BYTES = 512 * 2**20  # a process; beyond it, further textures are read again at every draw
+
+
+class TextureBank:
+    """Textures at one size, each made on first use and then kept, the same ones in every process.
+
+    Args:
+        folder: searched recursively for pictures (DTD's `images/`, or any other); None for built-in textures.
+        size: side S of what `draw` gives, in pixels.
+    """
+
+    def __init__(self, folder: Path | None, size: int) -> None:
+        if size < 8:
+            raise ValueError(f"`size` is {size}; a texture needs 8 pixels a side or more")
+        self.size = size
+        self.stored_size = math.ceil(size * MARGIN)
+        self.paths: list[Path] = []
+        if folder is not None:
+            folder = Path(folder)
+            if not folder.is_dir():
+                raise ValueError(
+                    f"`folder` of textures {str(folder)!r} is no folder; give one, or None for built-in ones"
+                )
+            self.paths = pictures(folder, recursive=True)
+            if not self.paths:
+                raise ValueError(
+                    f"`folder` of textures {str(folder)!r} holds no picture "
+                    f"({', '.join(sorted(IMAGE_SUFFIXES))}); give another, or None for built-in ones"
+                )
+        self.kinds = None if self.paths else procedural_kinds()
+        self._cache: dict[int, Image.Image] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths) or PROCEDURAL_COUNT
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """A random crop of a random texture, turned and mirrored at random: float32 [S,S,3] in [0, 1]."""
+        return np.asarray(self.draw_picture(rng), np.float32) / 255
+
+    def draw_picture(self, rng: np.random.Generator) -> Image.Image:
+        """As `draw`, as an RGB picture of S x S pixels."""
+        texture = self._texture(int(rng.integers(len(self))))
+        left, top = rng.integers(0, self.stored_size - self.size + 1, size=2).tolist()
+        crop = texture.crop((left, top, left + self.size, top + self.size))
+        turn = int(rng.integers(8))
+        return crop.transpose(Image.Transpose(turn)) if turn < 7 else crop
+
+    def _texture(self, index: int) -> Image.Image:
+        """Texture `index`, T x T pixels; built-in ones depend on the index and the size alone."""
+        if index in self._cache:
+            return self._cache[index]
+        side = self.stored_size
+        if self.paths:
+            with Image.open(self.paths[index]) as picture:
+                picture.draft("RGB", (side, side))
+                texture = ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.BILINEAR)
+        else:
+            rng = np.random.default_rng([index, side])
+            texture = Image.fromarray(colourize(self.kinds[index % len(self.kinds)](side, rng), rng))
+        if (len(self._cache) + 1) * 3 * side * side <= CACHE_BYTES:
+            self._cache[index] = texture
+        return texture
+
+
+def colourize(field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A grey field [T,T] in a palette of three random colours, a third of them grey: uint8 [T,T,3]."""
+    low, high = np.percentile(field, (1, 99))
+    field = np.clip((field - low) / max(high - low, 1e-6), 0, 1)
+    grey, chroma = rng.uniform(0, 255, (3, 1)), max(0.0, rng.uniform(-0.5, 1))
+    colours = grey + chroma * (rng.uniform(0, 255, (3, 3)) - grey)
+    place = rng.uniform(0.3, 0.7)
+    channels = [np.interp(field, (0, place, 1), colours[:, channel]) for channel in range(3)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def _rotated_coordinates(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates u, v in about [-0.7, 0.7] along two perpendicular random directions, [T,T] each."""
+    angle = rng.uniform(0, math.pi)
+    x = np.linspace(-0.5, 0.5, side)
+    y = x[:, None]
+    return x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+
+
+def _turbulence(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Four octaves of Perlin noise, about [-1, 1]."""
+    start = int(rng.integers(1, 4))
+    return sum(perlin_noise(side, side, start * 2**k, start * 2**k, rng) / 2**k for k in range(4)) / 1.5
+
+
+def _coloured_noise(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise of spectrum 1/f^a, from sand (a = 0) to clouds (a = 2), with a grain along one axis at times."""
+    frequency_y, frequency_x = np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :]
+    stretch = 2 ** rng.uniform(-2, 2) if rng.random() < 0.5 else 1.0
+    frequency = np.hypot(frequency_y * stretch, frequency_x / stretch) + 1 / side
+    spectrum = np.fft.rfft2(rng.standard_normal((side, side))) / frequency ** rng.uniform(0, 2)
+    return np.fft.irfft2(spectrum, (side, side))
+
+
+def _stripes(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Straight or wavy stripes with soft or hard edges."""
+    u, v = _rotated_coordinates(side, rng)
+    waves = rng.uniform(0, 0.03) * np.sin(2 * math.pi * rng.uniform(1, 6) * v)
+    return np.tanh(np.sin(2 * math.pi * rng.uniform(4, 40) * (u + waves)) * rng.uniform(0.5, 8))
+
+
+def _checks(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Checks, plaids and weaves: two crossed square waves, multiplied or added."""
+    u, v = _rotated_coordinates(side, rng)
+    hardness, pitch = rng.uniform(1, 10), rng.uniform(3, 24)
+    wave_u = np.tanh(hardness * np.sin(2 * math.pi * pitch * u))
+    wave_v = np.tanh(hardness * np.sin(2 * math.pi * pitch * rng.uniform(0.5, 2) * v))
+    return wave_u * wave_v if rng.random() < 0.5 else wave_u + wave_v
+
+
+def _cells(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Voronoi cells: flat plates, pebbles, or both."""
+    count = int(2 ** rng.uniform(4, 10))
+    away_from_seeds = np.ones((side, side), bool)
+    away_from_seeds[tuple(rng.integers(0, side, (2, count)))] = False
+    distance, (seed_y, seed_x) = ndimage.distance_transform_edt(away_from_seeds, return_indices=True)
+    plate = rng.random((side, side))[seed_y, seed_x]
+    return rng.uniform(0, 1) * plate - rng.uniform(0, 2) * distance / side * math.sqrt(count)
+
+
+def _gradient(side: int, rng: np.random.Generator) -> np.ndarray:
+    """A smooth slope, straight or round, with a little sand."""
+    u, v = _rotated_coordinates(side, rng)
+    slope = u if rng.random() < 0.5 else np.hypot(u - rng.uniform(-0.5, 0.5), v - rng.uniform(-0.5, 0.5))
+    return slope + rng.uniform(0, 0.1) * rng.standard_normal((side, side))
+
+
+def _marble(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Veins of marble and wood: a sine bent by turbulence."""
+    u, _ = _rotated_coordinates(side, rng)
+    return np.sin(2 * math.pi * (rng.uniform(2, 10) * u + rng.uniform(0.3, 2) * _turbulence(side, rng)))
+
+
+def _spots(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Islands and mazes of one width: noise between two blurs, hardened."""
+    noise, width = rng.standard_normal((side, side)), side * 2 ** rng.uniform(-8, -5)
+    band = ndimage.gaussian_filter(noise, width, mode="wrap") - ndimage.gaussian_filter(
+        noise, 2 * width, mode="wrap"
+    )
+    return np.tanh((band / band.std() - rng.uniform(-1, 1)) * rng.uniform(1, 6))
+
+
+def _turbulent(side: int, rng: np.random.Generator) -> np.ndarray:
+    """Turbulence, plain or folded into ridges."""
+    field = _turbulence(side, rng)
+    return field if rng.random() < 0.5 else -np.abs(field)
+
+
+def _photographs() -> list[Path]:
+    """scikit-image's brick, grass and gravel (CC0), where they lie in the installed wheel.
+
+    They are opened as files: `skimage.data` would download a picture that is missing.
+    """
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        return []
+    candidates = [Path(spec.origin).parent / "data" / f"{name}.png" for name in ("brick", "grass", "gravel")]
+    return [path for path in candidates if path.is_file()]
+
+
+def _photograph(side: int, rng: np.random.Generator) -> np.ndarray:
+    """A crop of one of the photographs, enlarged up to four times."""
+    paths = _photographs()
+    with Image.open(paths[rng.integers(len(paths))]) as picture:
+        picture = picture.convert("L")
+        crop = int(rng.uniform(0.25, 1) * min(picture.size))
+        left, top = rng.integers(0, picture.width - crop + 1), rng.integers(0, picture.height - crop + 1)
+        box = (int(left), int(top), int(left) + crop, int(top) + crop)
+        return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR, box=box), np.float32)
+
+
+def procedural_kinds() -> list[Callable[[int, np.random.Generator], np.ndarray]]:
+    """The generators of built-in textures, each (side, rng) -> grey field [side, side] in any range."""
+    kinds = [_coloured_noise, _stripes, _checks, _cells, _gradient, _marble, _spots, _turbulent]
+    return kinds + 2 * [_photograph] if _photographs() else kinds
+
+
+def _per_channel(tables: np.ndarray) -> list[int]:
+    """Three tables [3,256] as the flat list that `Image.point` takes."""
+    return np.clip(np.rint(tables), 0, 255).astype(int).ravel().tolist()
+
+
+LEVELS = np.arange(256.0)
+
+
+def _gamma_contrast(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return picture.point(_per_channel(255 * (LEVELS / 255) ** rng.uniform(0.5, 2.0, (3, 1))))
+
+
+def _brightness(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    table = LEVELS * rng.uniform(0.8, 1.2) + rng.uniform(-30, 30)
+    return picture.point(_per_channel(np.tile(table, (3, 1))))
+
+
+def _sharpness(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageEnhance.Sharpness(picture).enhance(rng.uniform(0.1, 1.9))
+
+
+# Brightness and the two colour differences of YIQ: turning these changes the hue, stretching the saturation.
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_RGB = np.linalg.inv(_YIQ)
+
+
+def _hue_saturation(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Hue by U(-70, 70) degrees (DRAEM: 50 of 255 parts of the circle), saturation times U(0.6, 1.4)."""
+    angle, stretch = math.radians(rng.uniform(-70, 70)), rng.uniform(0.6, 1.4)
+    cos, sin = stretch * math.cos(angle), stretch * math.sin(angle)
+    matrix = _RGB @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _YIQ
+    return picture.convert("RGB", np.pad(matrix, ((0, 0), (0, 1))).ravel().tolist())
+
+
+def _solarize(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    threshold = int(rng.integers(32, 129))
+    return ImageOps.solarize(picture, threshold) if rng.random() < 0.5 else picture
+
+
+def _posterize(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageOps.posterize(picture, int(rng.integers(1, 9)))
+
+
+def _invert(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageOps.invert(picture)
+
+
+def _autocontrast(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageOps.autocontrast(picture, cutoff=rng.uniform(0, 20))
+
+
+def _equalize(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    return ImageOps.equalize(picture)
+
+
+def _rotation(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """By U(-45, 45) degrees, enlarged just so far that no corner is empty (DRAEM leaves them black)."""
+    angle = math.radians(rng.uniform(-45, 45))
+    width, height = picture.size
+    ratio = max(width / height, height / width)
+    shrink = 1 / (math.cos(angle) + ratio * abs(math.sin(angle)))
+    cos, sin = shrink * math.cos(angle), shrink * math.sin(angle)
+    shift_x = width / 2 * (1 - cos) - height / 2 * sin
+    shift_y = height / 2 * (1 - cos) + width / 2 * sin
+    matrix = (cos, sin, shift_x, -sin, cos, shift_y)
+    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+
+
+AUGMENTATIONS: tuple[Callable[[Image.Image, np.random.Generator], Image.Image], ...] = (
+    _gamma_contrast,
+    _brightness,
+    _sharpness,
+    _hue_saturation,
+    _solarize,
+    _posterize,
+    _invert,
+    _autocontrast,
+    _equalize,
+    _rotation,
+)
+
+
+def augment(picture: Image.Image, rng: np.random.Generator, count: int = 3) -> Image.Image:
+    """`count` different ones of DRAEM's list, in random order."""
+    for index in rng.permutation(len(AUGMENTATIONS))[:count]:
+        picture = AUGMENTATIONS[index](picture, rng)
+    return picture

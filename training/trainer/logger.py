@@ -1,0 +1,108 @@
+"""What a run says and writes while it goes: the bar, log.jsonl, curves.png and, if asked for, TensorBoard."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..config.schema import LogConfig
+from .curves import read_log, write_curves
+from .schedule import spoken
+
+
+class Journal:
+    """Used by the main process alone.
+
+    Args:
+        output: run folder.
+        config: what is written how often.
+        step: where the run goes on; rows of later steps, which an interrupted run has left, are dropped.
+        max_steps: 0 while they are not known.
+        samples: of one step, for the rate on screen.
+    """
+
+    def __init__(self, output: Path, config: LogConfig, step: int, max_steps: int, samples: int):
+        self.output, self.config, self.samples = output, config, samples
+        self.rows = [row for row in read_log(output / "log.jsonl") if row["step"] <= step]
+        self.board = _tensorboard(output / "tensorboard", step) if config.tensorboard else None
+        self.log = (output / "log.jsonl").open("w", encoding="utf-8")
+        for row in self.rows:
+            self.log.write(json.dumps(row) + "\n")
+        self.log.flush()
+        self.bar = tqdm(total=max_steps or None, initial=step, unit="step", disable=None)
+        self.pending: list[dict[str, float]] = []
+        self.smooth: dict[str, float] = {}
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Figures of one step: onto the bar, and into the next row as means."""
+        self.pending.append(figures)
+        for name in {"noise", "segmentation"} & set(figures):
+            self.smooth[name] = 0.98 * self.smooth.get(name, figures[name]) + 0.02 * figures[name]
+        self.bar.update()
+        rate = self.samples * (self.bar.format_dict["rate"] or 0)
+        shown = {name: f"{value:.4f}" for name, value in self.smooth.items()}
+        self.bar.set_postfix({**shown, "images/s": f"{rate:.1f}"})
+
+    def write(self, step: int, minutes: float, found: dict[str, float] | None = None) -> None:
+        """A row: the mean of every figure since the last one, and what validation found."""
+        names = sorted({name for figures in self.pending for name in figures})
+        means = {name: float(np.mean([f[name] for f in self.pending if name in f])) for name in names}
+        self.pending = []
+        row = {"step": step, "minutes": round(minutes, 2), **means, **(found or {})}
+        self.rows.append(row)
+        self.log.write(json.dumps(row) + "\n")
+        self.log.flush()
+        if self.board:
+            for name, value in {**means, **(found or {})}.items():
+                self.board.add_scalar(name, value, step)
+        if found:
+            write_curves(self.rows, self.output / "curves.png")
+            self.say(json.dumps({k: round(v, 6) for k, v in row.items()}))
+
+    def show(self, step: int, panels: Callable[[], np.ndarray]) -> None:
+        """Panels for TensorBoard, made only then: [N,S,3S,3] in [0, 1], as `Validation.panels` makes them."""
+        if self.board:
+            rows = np.concatenate(panels())  # [N,S,3S,3] -> [NS,3S,3]
+            self.board.add_image("picture, reconstruction, map", rows, step, dataformats="HWC")
+
+    def announce(self, step: int, max_steps: int, seconds_per_step: float, afterwards: str = "") -> None:
+        """How long it will take, once that can be told; of the first of two phases, with what comes then."""
+        self.bar.total = max_steps
+        left = spoken((max_steps - step) * seconds_per_step)
+        self.say(
+            f"{seconds_per_step:.2f} s a step: {max_steps} steps, {left} to go{afterwards}, the test apart"
+        )
+
+    def say(self, sentence: str) -> None:
+        """A line that does not tear the bar."""
+        self.bar.write(sentence)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self.bar.close()
+        self.log.close()
+        if self.board:
+            self.board.close()
+
+
+def check_available(config: LogConfig) -> None:
+    """Before anything is written.
+
+    Raises:
+        ValueError: TensorBoard is asked for and not installed.
+    """
+    if config.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ValueError(
+            "`log.tensorboard` is true, but TensorBoard is not installed; pip install tensorboard, or set it "
+            "to false."
+        )
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # an extra
+
+    return SummaryWriter(folder, purge_step=step + 1)

@@ -1,0 +1,84 @@
+"""A bank of reconstructions: with the UNet frozen, the segmenter learns from them many times over.
+
+A reconstruction costs as much as a step of the segmenter on eight crops, so it pays to crop each often. The
+bank slides over the stream of samples: at segmenter step s it holds `size` samples from s // bank_steps on.
+What it holds depends on the frozen weights and the step alone, so a resumed run fills it with the same bits.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config.schema import TrainConfig
+
+CENTRED = 0.9  # share of the crops of damaged samples that hold a damaged pixel
+
+
+class ReconstructionBank:
+    """The last `optim.bank_size` samples with their reconstructions, from which crops are drawn.
+
+    Args:
+        samples: endless batches of one sample each.
+        reconstruct: a batch to x_0_hat, [1,3,S,S] in [-1, 1].
+        config: of the run.
+        step: of the segmenter, where the run starts or goes on.
+        rank: of this process.
+    """
+
+    def __init__(
+        self,
+        samples: Iterator[dict[str, Tensor]],
+        reconstruct: Callable[[dict[str, Tensor]], Tensor],
+        config: TrainConfig,
+        step: int,
+        rank: int,
+    ):
+        self.samples, self.reconstruct, self.config = samples, reconstruct, config
+        self.step, self.rank, self.count = step, rank, step // config.optim.bank_steps
+        size, side = config.optim.bank_size, config.data.image_size
+        self.x_0 = torch.empty(size, 3, side, side, dtype=torch.uint8)
+        self.x_0_hat = torch.empty(size, 3, side, side, dtype=torch.float16)
+        self.mask = torch.empty(size, 1, side, side, dtype=torch.bool)
+        for _ in range(size - (step % config.optim.bank_steps == 0)):
+            self._add()
+
+    def _add(self) -> None:
+        batch = next(self.samples)
+        slot = self.count % len(self.x_0)
+        self.x_0[slot] = ((batch["x_0"][0] + 1) * 127.5).round().to(torch.uint8)
+        self.x_0_hat[slot] = self.reconstruct(batch)[0].to("cpu", torch.float16)
+        self.mask[slot] = batch["mask"][0] > 0
+        self.count += 1
+
+    def draw(self) -> dict[str, Tensor]:
+        """Every `bank_steps` steps one more sample comes in; then a batch of crops.
+
+        They stay upright: parts lie in one position, and who has seen them turned no longer sees that a print
+        is upside down, or a surface ground crosswise.
+
+        Returns:
+            x_0 and x_0_hat [B,3,c,c] in [-1, 1], mask [B,1,c,c], label [B].
+        """
+        if self.step % self.config.optim.bank_steps == 0:
+            self._add()
+        rng = np.random.default_rng([self.config.optim.seed, 2, self.step, self.rank])
+        self.step += 1
+        slots = rng.integers(len(self.x_0), size=self.config.optim.segmenter_batch_size)
+        crops = [self._crop(slot, rng) for slot in slots]
+        x_0, x_0_hat, mask = (torch.stack(parts) for parts in zip(*crops, strict=True))
+        label = mask.flatten(1).amax(1).long()
+        return {"x_0": x_0, "x_0_hat": x_0_hat, "mask": mask, "label": label}
+
+    def _crop(self, slot: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        side = self.config.data.image_size
+        crop = self.config.optim.segmenter_crop or side
+        corner = rng.integers(side - crop + 1, size=2)
+        damaged = self.mask[slot, 0].nonzero()  # [n,2]
+        if len(damaged) and rng.random() < CENTRED:
+            pixel = damaged[rng.integers(len(damaged))].numpy()
+            corner = np.clip(pixel - rng.integers(crop, size=2), 0, side - crop)
+        window = (slot, slice(None), slice(corner[0], corner[0] + crop), slice(corner[1], corner[1] + crop))
+        x_0 = self.x_0[window].float() / 127.5 - 1
+        return x_0, self.x_0_hat[window].float(), self.mask[window].float()
