@@ -26,6 +26,10 @@ COMPONENTS = {
     "segmenter": (AnomalySegmenter,),
 }
 
+# Stem of the code beside a published model_index.json, whose `_class_name` is [STANDALONE_CODE, class]: there
+# diffusers finds the class of the pipeline. This loader never runs it.
+STANDALONE_CODE = "pipeline"
+
 CONFIGS = ("model_index.json", "scheduler/scheduler_config.json", "segmenter/config.json", "unet/config.json")
 
 
@@ -99,8 +103,8 @@ def read_index(folder: Path, class_name: str) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"`{path}` is missing; `{folder}` is not a saved {class_name}.")
     index = _read_json(path)
-    if index.get("_class_name") != class_name:
-        found = index.get("_class_name")
+    found = index.get("_class_name")
+    if found not in (class_name, [STANDALONE_CODE, class_name]):
         raise ValueError(f"`{path}` describes a {found!r}, not a {class_name}; give a DiffusionAD model.")
     return index
 

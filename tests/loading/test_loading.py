@@ -183,6 +183,25 @@ def test_weights_of_another_width_are_refused(folder):
         DiffusionADPipeline.from_pretrained(folder)
 
 
+def test_an_index_that_points_diffusers_at_code_loads_without_running_it(
+    folder, fresh_pipeline, make_pictures
+):
+    edit_json(folder / "model_index.json", _class_name=["pipeline", "DiffusionADPipeline"])
+    (folder / "pipeline.py").write_text("raise SystemExit('this code must not run')")
+    found = DiffusionADPipeline.from_pretrained(folder)(make_pictures(2)).score
+    np.testing.assert_array_equal(found, fresh_pipeline(make_pictures(2)).score)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [["other", "DiffusionADPipeline"], ["pipeline", "Other"], ["pipeline"], "Other", None, 7],
+)
+def test_an_index_of_another_class_is_refused(folder, found):
+    edit_json(folder / "model_index.json", _class_name=found)
+    with pytest.raises(ValueError, match=r"model_index\.json` describes a .*, not a DiffusionADPipeline"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
 def test_another_kind_of_model_is_named(folder):
     edit_json(folder / "model_index.json", _class_name="StableDiffusionPipeline")
     with pytest.raises(ValueError, match=r"describes a 'StableDiffusionPipeline', not a DiffusionADPipeline"):
