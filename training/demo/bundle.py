@@ -1,23 +1,25 @@
-"""From two trained runs to the embedded models, and their figures from the shipped weights.
+"""Turn trained runs into the embedded models, and measure the shipped weights.
 
     python -m training.demo.bundle --data DIR --washer RUN --fabric RUN     # embed, then measure
     python -m training.demo.bundle --data DIR                               # measure what is embedded
 
-`training.demo.render` has rendered the data set into DIR, or does so now. The threshold is calibrated
-on `normal`, the promise verified on `verify`, everything else measured on `test`: three sets that trained
-nothing.
+Pictures of the demo data set that DIR lacks are rendered first. The threshold is calibrated on `normal`, the
+false-alarm rate verified on `verify`, everything else measured on `test`; no model was trained on these sets.
 """
 
-import argparse
 import dataclasses
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from PIL import Image
 
 from diffusionad import DiffusionADPipeline, calibrate
+from diffusionad.cli.options import data_option, run
 from diffusionad.images.image_io import find_images
 from diffusionad.loading.bundled import ASSETS
 
@@ -27,12 +29,13 @@ from ..evaluation.evaluator import evaluate, headline, write_results
 from ..evaluation.provenance import provenance
 from ..studies.ablation import segmenter_sees_the_picture_twice
 from .difficulty import aurocs
-from .render import CATEGORIES, DEFECTS, render, write_category
+from .render import write_category
+from .sample import CATEGORIES, DEFECTS, render
 
 FALSE_ALARM_RATE = 0.01
 SEED = 0
-# Far beyond the test split: an example is neither trained on nor counted in a figure. Of the washer, 1000 on
-# hold a stain that the model misses: a gallery to start from shows what it finds, the figures how often.
+# Far beyond the test split: no example is trained on or counted in a figure. The washer's examples from
+# 1000 on contain a stain that the model misses; the gallery shows defects that it finds.
 EXAMPLE_INDEX = {"fabric": 1000, "washer": 3000}
 
 
@@ -43,7 +46,7 @@ def embed(run: Path, name: str, settings: dict[str, Any]) -> None:
     pipeline = DiffusionADPipeline.from_pretrained(run / "pipeline", dtype=torch.float16, **settings)
     pipeline.save_pretrained(str(folder))
     config = load_config(str(run / "config.toml"))
-    # Where the data lay on the machine that trained is nobody's business.
+    # The path of the data on the training machine is not published.
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=name))
     (folder / "config.toml").write_text(to_toml(config), encoding="utf-8")
     (folder / "examples").mkdir()
@@ -54,14 +57,14 @@ def embed(run: Path, name: str, settings: dict[str, Any]) -> None:
 
 
 def measure(name: str, data: Path) -> dict[str, Any]:
-    """Calibrate and measure an embedded model; writes its model_index.json, metrics.json, scores.csv."""
+    """Calibrate and measure an embedded model; write its model_index.json, metrics.json and scores.csv."""
     folder = ASSETS / name
     pipeline = DiffusionADPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(desc=f"{name}: calibration", leave=False)
     normal = pipeline(find_images([data / "normal"]))
     peaks = [anomaly_map.max() for anomaly_map in normal.anomaly_map]
-    calibration = calibrate(normal.score, FALSE_ALARM_RATE, peaks)
-    # The day is kept where nothing else changed, so that measuring again changes no file.
+    calibration = calibrate(normal.score.tolist(), FALSE_ALARM_RATE, peaks)
+    # Keep the date where nothing else changed, so that measuring again changes no file.
     stored = pipeline.config.calibration
     if stored is not None and {**calibration.to_dict(), "date": None} == {**stored, "date": None}:
         pipeline.configure(threshold=stored["threshold"])
@@ -90,28 +93,34 @@ def measure(name: str, data: Path) -> dict[str, Any]:
     return metrics
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.demo.bundle", description=__doc__)
-    parser.add_argument("--data", required=True, type=Path, help="folder of the rendered data set")
+@click.command("bundle")
+@data_option("Folder of the rendered data set.")
+@click.option("--washer", metavar="RUN", type=click.Path(path_type=Path), help="Run to embed as washer.")
+@click.option("--fabric", metavar="RUN", type=click.Path(path_type=Path), help="Run to embed as fabric.")
+@click.option("--t-fine", type=int, help="Timestep of the fine noise scale (as trained).")
+@click.option("--t-coarse", type=int, help="Timestep of the coarse noise scale (as trained).")
+@click.option("--guidance-weight", type=float, help="Weight of the norm guidance (as trained).")
+@click.option("--workers", default=2, show_default=True, help="Number of rendering processes.")
+def bundle_command(
+    data: str, washer: Path | None, fabric: Path | None, workers: int, **settings: float | None
+) -> None:
+    """Embed trained runs, then measure the embedded models."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    runs = {"washer": washer, "fabric": fabric}
     for name in CATEGORIES:
-        parser.add_argument(f"--{name}", type=Path, metavar="RUN", help=f"run to embed as {name}")
-    parser.add_argument("--t-fine", type=int, help="default, as of the next two: as trained")
-    parser.add_argument("--t-coarse", type=int)
-    parser.add_argument("--guidance-weight", type=float)
-    parser.add_argument("--workers", type=int, default=2, help="processes that render")
-    args = parser.parse_args(arguments)
-    for name in CATEGORIES:
-        run = getattr(args, name)
-        if run is not None:
-            names = ("t_fine", "t_coarse", "guidance_weight")
-            embed(run, name, {k: getattr(args, k) for k in names if getattr(args, k) is not None})
+        run_folder = runs[name]
+        if run_folder is not None:
+            embed(run_folder, name, given)
         if not (ASSETS / name / "model_index.json").is_file():
             continue
-        data = write_category(args.data, name, SEED, workers=args.workers)
-        metrics = measure(name, data)
-        print(name, headline(metrics), sep="\n")
+        metrics = measure(name, write_category(data, name, SEED, workers=workers))
+        click.echo(f"{name}\n{headline(metrics)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(bundle_command, arguments, "python -m training.demo.bundle")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,10 +1,10 @@
 """Drawing with numpy alone: noise, distance fields, blobs, strokes, and the camera of the demo data.
 
-Everything is float64 arithmetic on seeded PCG64 draws, without BLAS, FFT, fonts or a drawing library,
-and is rounded to grey levels once, at the very end: the same seed gives the same pixels on every machine.
+Everything is float64 arithmetic on seeded PCG64 draws, without BLAS, FFT, fonts or a drawing library, and is
+rounded to grey levels once, at the end: the same seed gives the same pixels on every machine.
 
-Lengths are in picture widths and the origin is the centre of the picture, x right and y down: the scene
-does not know how many pixels it is seen with.
+Lengths are in picture widths; the origin is the centre of the picture, x to the right and y down. The scene
+does not depend on the number of pixels.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _SPLINE_STD = 0.6923
 
 @dataclass(frozen=True)
 class Canvas:
-    """A grid of sample points, `supersample` x `supersample` of them in each pixel of the picture.
+    """A grid of sample points, `supersample` x `supersample` in each pixel of the picture.
 
     Attributes:
         size: width and height of the finished picture, pixels.
@@ -37,7 +37,7 @@ class Canvas:
 
     @property
     def step(self) -> float:
-        """Distance of two samples, picture widths."""
+        """Distance between two samples, in picture widths."""
         return 1.0 / self.samples
 
 
@@ -50,25 +50,25 @@ def make_canvas(size: int, supersample: int) -> Canvas:
 
 
 def smoothstep(start: float, end: float, value: np.ndarray) -> np.ndarray:
-    """0 at `start`, 1 at `end`, flat beyond both; `start` may be the larger one."""
+    """Rise smoothly from 0 at `start` to 1 at `end`, flat beyond both; `start` may be the larger one."""
     t = np.clip((value - start) / (end - start), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
 def coverage(distance: np.ndarray, step: float) -> np.ndarray:
-    """How much of a sample lies inside a shape (negative distance): an edge one sample wide."""
+    """Return the fraction of a sample inside a shape (negative distance); the edge is one sample wide."""
     return np.clip(0.5 - distance / step, 0.0, 1.0)
 
 
 def bump(q: np.ndarray) -> np.ndarray:
-    """1 at 0, 0 for |q| >= 1, smooth between: a bell that ends, so that a defect ends with its mask."""
+    """Return a bell of height 1 that is 0 for |q| >= 1, so that a defect ends with its mask."""
     return np.square(np.clip(1.0 - q * q, 0.0, None))
 
 
 def noise_field(rng: np.random.Generator, samples: int, cells: int, stretch: int = 1) -> np.ndarray:
-    """Smooth noise of mean 0 and standard deviation 1, [S,S]; `stretch` > 1 draws it out along x.
+    """Draw smooth noise of mean 0 and standard deviation 1, [S,S]; `stretch` > 1 stretches it along x.
 
-    The lattice belongs to the scene and not to the pixels, so every resolution sees the same noise.
+    The lattice belongs to the scene and not to the pixels: every resolution sees the same noise.
     """
     lattice = rng.standard_normal((cells + 3, cells // stretch + 3))
     rows = _spline(lattice.T, samples)  # [S,cells+3], x first
@@ -76,7 +76,7 @@ def noise_field(rng: np.random.Generator, samples: int, cells: int, stretch: int
 
 
 def _spline(lattice: np.ndarray, samples: int) -> np.ndarray:
-    """Cubic B-spline interpolation along axis 0: n + 3 knots -> `samples` values."""
+    """Interpolate n + 3 knots along axis 0 to `samples` values by a cubic B-spline."""
     position = (np.arange(samples) + 0.5) / samples * (lattice.shape[0] - 3)
     cell = position.astype(np.int64)
     t = (position - cell)[:, None]
@@ -88,12 +88,12 @@ def _spline(lattice: np.ndarray, samples: int) -> np.ndarray:
 
 
 def noise_profile(rng: np.random.Generator, knots: int, samples: int) -> np.ndarray:
-    """Smooth noise of mean 0 and standard deviation 1 along a line, [samples]."""
+    """Draw smooth noise of mean 0 and standard deviation 1 along a line, [samples]."""
     return _spline(rng.standard_normal((knots + 3, 1)), samples)[:, 0] / _SPLINE_STD
 
 
 def stroke(points: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Signed distance to a polyline (the sign tells its two sides apart) and the place along it in [0,1]."""
+    """Return the signed distance to a polyline, its sides told apart, and the place along it in [0,1]."""
     nearest = np.full(x.shape, np.inf)
     along = np.zeros(x.shape)
     segments = len(points) - 1
@@ -114,7 +114,7 @@ def stroke(points: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray
 def curve(
     start: tuple[float, float], heading: float, length: float, bends: np.ndarray, n: int = 24
 ) -> np.ndarray:
-    """A polyline [n+1,2] whose heading turns by each of `bends` (radians) in turn."""
+    """Return a polyline [n+1,2] whose heading turns by each of `bends` (radians) in turn."""
     turn = np.cumsum(np.repeat(bends, -(-n // len(bends)))[:n]) / (n / len(bends))
     d_x, d_y = np.cos(heading + turn) * length / n, np.sin(heading + turn) * length / n
     return np.stack(
@@ -129,7 +129,7 @@ def curve(
 def blob(
     x: np.ndarray, y: np.ndarray, radius: float, stretch: float, angle: float, wobble: np.ndarray
 ) -> np.ndarray:
-    """About the signed distance to a ragged ellipse at the origin; `wobble` is noise of deviation 1."""
+    """Approximate the signed distance to a ragged ellipse; `wobble` is noise of deviation 1."""
     u = (x * np.cos(angle) + y * np.sin(angle)) / stretch
     v = (y * np.cos(angle) - x * np.sin(angle)) * stretch
     return np.sqrt(u * u + v * v) - radius * (1.0 + 0.16 * wobble)
@@ -137,7 +137,7 @@ def blob(
 
 @dataclass(frozen=True)
 class Camera:
-    """What differs from one photograph to the next although the scene is the same."""
+    """Exposure, light, vignette and grain: they differ between photographs of the same scene."""
 
     exposure: np.ndarray
     light_slope: tuple[float, float]
@@ -146,6 +146,7 @@ class Camera:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Camera":
+        """Draw the camera of one photograph."""
         return cls(
             exposure=rng.uniform(0.93, 1.07) * (1.0 + rng.uniform(-0.016, 0.016, 3)),
             light_slope=tuple(rng.uniform(-0.10, 0.10, 2)),
@@ -154,10 +155,11 @@ class Camera:
         )
 
     def expose(self, scene: np.ndarray, canvas: Canvas) -> np.ndarray:
-        """Samples of a scene, [3,S,S], 0 to 1 -> grey levels of the pixels, unrounded, [size,size,3]."""
+        """Turn the samples of a scene, [3,S,S] in [0,1], into unrounded grey levels, [size,size,3]."""
         k, size = canvas.supersample, canvas.size
         samples = scene.reshape(3, size, k, size, k)
-        pixels = sum(samples[:, :, i, :, j] for i in range(k) for j in range(k)) / k**2  # [3,size,size]
+        total = np.asarray(sum(samples[:, :, i, :, j] for i in range(k) for j in range(k)))
+        pixels = total / k**2  # [3,size,size]
         pixels = _soften(_soften(pixels, 1), 2)
         axis = (np.arange(size) + 0.5) / size - 0.5
         light = 1.0 + self.light_slope[0] * axis[None, :] + self.light_slope[1] * axis[:, None]
@@ -166,7 +168,7 @@ class Camera:
 
 
 def _soften(pixels: np.ndarray, axis: int) -> np.ndarray:
-    """The blur of a good lens along one axis: a tenth of the light falls on each neighbour."""
+    """Blur along one axis as a good lens does: a tenth of the light falls on each neighbour."""
     pad = [(1, 1) if k == axis else (0, 0) for k in range(pixels.ndim)]
     padded = np.pad(pixels, pad, mode="edge")
     n = pixels.shape[axis]
@@ -175,7 +177,7 @@ def _soften(pixels: np.ndarray, axis: int) -> np.ndarray:
 
 
 def close_gaps(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Morphological closing by a square: joins parts of a mask that are up to 2 * radius pixels apart."""
+    """Join parts of a mask up to 2 * radius pixels apart: a morphological closing by a square."""
     padded = np.pad(mask, 2 * radius)
     closed = ~_grow(~_grow(padded, radius), radius)
     return closed[2 * radius : -2 * radius, 2 * radius : -2 * radius] | mask

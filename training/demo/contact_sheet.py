@@ -1,25 +1,24 @@
 """An overview of the demo data: good pictures, and each defect with its outline and its clean twin."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-if TYPE_CHECKING:
-    from .render import RenderedSample
+from .sample import CATEGORIES, DEFECTS, RenderedSample, render
 
 _GAP, _LABEL = 6, 18
 _PAPER, _TEXT, _OUTLINE = (250, 250, 248), (40, 40, 40), (255, 64, 32)
 
 
 def contact_sheet(
-    good: "dict[str, list[RenderedSample]]", defective: "dict[str, list[RenderedSample]]"
+    good: dict[str, list[RenderedSample]], defective: dict[str, list[RenderedSample]]
 ) -> Image.Image:
-    """One sheet for all categories: four rows each, a column for each defect.
+    """Lay out all categories on one sheet: four rows each, a column for each defect.
 
     Args:
-        good: category -> good samples.
-        defective: category -> one sample of each defect.
+        good: good samples of each category.
+        defective: one sample of each defect, for each category.
 
     Returns:
         A picture as wide as the longest row.
@@ -47,11 +46,25 @@ def contact_sheet(
     return sheet
 
 
-def _outlined(sample: "RenderedSample") -> np.ndarray:
-    """The picture with a line around the mask, just outside of it, so that the defect stays visible."""
+def _outlined(sample: RenderedSample) -> np.ndarray:
+    """Return the picture with a line just outside the mask, so that the defect stays visible."""
     inside = np.pad(sample.mask > 0, 2)
     around = np.zeros_like(inside)
     for d_y, d_x in ((-2, 0), (2, 0), (0, -2), (0, 2), (-1, -1), (-1, 1), (1, -1), (1, 1)):
         around |= np.roll(inside, (d_y, d_x), axis=(0, 1))
     line = (around & ~inside)[2:-2, 2:-2]
     return np.where(line[..., None], np.array(_OUTLINE, np.uint8), sample.image)
+
+
+def write_contact_sheet(path: Path, seed: int) -> None:
+    """Render the samples of both categories and write their contact sheet."""
+    good = {
+        name: [render(name, "test", index, seed) for index in range(len(DEFECTS[name]))]
+        for name in CATEGORIES
+    }
+    defective = {
+        name: [render(name, "test", 0, seed, defect=defect) for defect in DEFECTS[name]]
+        for name in CATEGORIES
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(good, defective).save(path, optimize=True, quality=88)

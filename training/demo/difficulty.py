@@ -1,33 +1,36 @@
-"""How far one gets on a data set without learning: the demo data must be harder than this.
+"""Measure how far two detectors without a network get: the demo data must be harder than that.
 
-    python -m training.demo.difficulty data/demo/washer
+    python -m training.demo.difficulty --data data/demo/washer
 
-Two detectors that need no network: the distance of each pixel to its own mean over the train pictures,
-and the residual to a blurred copy. Both are given every advantage: of several poolings and blurs the one
-that does best on the test split.
+The detectors are the distance of each pixel to its mean over the training pictures, and the residual to a
+blurred copy. Both get every advantage: the pooling and the blur that do best on the test split.
 """
 
-import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import click
 import numpy as np
 from PIL import Image
 from skimage.filters import gaussian
 from sklearn.metrics import roc_auc_score
+
+from diffusionad.cli.options import CannotRun, data_option, run
 
 _SIZE = 128
 _TOP = 50
 
 
 def per_pixel_gaussian_scores(train: np.ndarray, test: np.ndarray) -> dict[str, np.ndarray]:
-    """Pooled |z| of each test picture under a Gaussian per pixel and channel.
+    """Score test pictures by the pooled |z| under a Gaussian per pixel and channel.
 
     Args:
         train: good pictures, [N,H,W,C], any scale.
-        test: [M,H,W,C], same scale.
+        test: pictures to score, [M,H,W,C], same scale.
 
     Returns:
-        pooling -> scores [M].
+        The scores [M] of each pooling.
     """
     mean, std = train.mean(axis=0), train.std(axis=0)
     # Half a grey level of 255: below it a pixel's spread is rounding, not knowledge.
@@ -37,8 +40,8 @@ def per_pixel_gaussian_scores(train: np.ndarray, test: np.ndarray) -> dict[str, 
 
 
 def blur_residual_scores(test: np.ndarray) -> dict[str, np.ndarray]:
-    """Pooled |x - blur(x)| for a few Gaussian blurs; test [M,H,W,C] -> "width, pooling" -> scores [M]."""
-    scores = {}
+    """Score pictures [M,H,W,C] by the pooled |x - blur(x)|: scores [M] of each Gaussian blur and pooling."""
+    scores: dict[str, np.ndarray] = {}
     for sigma in (1.0, 2.0, 4.0, 8.0):
         residual = np.stack([np.abs(x - gaussian(x, sigma, channel_axis=-1)).max(axis=-1) for x in test])
         scores |= {f"sigma {sigma:g}, {pooling}": s for pooling, s in _pooled(residual).items()}
@@ -57,7 +60,11 @@ def _pooled(maps: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def aurocs(folder: Path | str) -> dict[str, dict[str, float]]:
-    """Image AUROC of every variant of both baselines on a category's folder: baseline -> variant -> AUROC."""
+    """Compute the image AUROC of every variant of both baselines on the folder of a category.
+
+    Raises:
+        ValueError: the folder lacks training, good or defective pictures.
+    """
     folder = Path(folder)
     train = _read(sorted((folder / "train" / "good").glob("*.png")))
     paths = sorted((folder / "test").glob("*/*.png"))
@@ -76,29 +83,32 @@ def aurocs(folder: Path | str) -> dict[str, dict[str, float]]:
 
 
 def _read(paths: list[Path]) -> np.ndarray:
-    """[N,128,128,3] in [0,1]."""
+    """Read pictures as [N,128,128,3] in [0,1]."""
     pictures = [
         Image.open(path).convert("RGB").resize((_SIZE, _SIZE), Image.Resampling.BOX) for path in paths
     ]
     return np.array([np.asarray(picture, np.float32) / 255 for picture in pictures])
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.demo.difficulty", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("folder", type=Path, help="a category's folder in MVTec-AD layout")
-    options = parser.parse_args(arguments)
+@click.command("difficulty")
+@data_option("Folder of a category in MVTec-AD layout.")
+def difficulty_command(data: str) -> None:
+    """Print the image AUROC of two detectors without a network."""
     try:
-        results = aurocs(options.folder)
+        results = aurocs(data)
     except ValueError as error:
-        parser.error(str(error))
+        raise CannotRun(str(error)) from error
     for name, variants in results.items():
-        best = max(variants, key=variants.get)
-        print(f"{name}: best image AUROC {variants[best]:.3f} ({best})")
+        best = max(variants, key=lambda variant: variants[variant])
+        click.echo(f"{name}: best image AUROC {variants[best]:.3f} ({best})")
         for variant, auroc in variants.items():
-            print(f"    {variant:22s} {auroc:.3f}")
+            click.echo(f"    {variant:22s} {auroc:.3f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(difficulty_command, arguments, "python -m training.demo.difficulty")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The demo category `fabric`: a 2/2 twill of blue warp and ecru weft, and what goes wrong with it.
+"""The demo category `fabric`: a 2/2 twill of blue warp and ecru weft, and its defects.
 
 Every sample asks two threads, one warp and one weft, how high they run there; the higher one is seen. A
 defect removes, lifts or thickens threads, soaks into them or lies on top.
@@ -31,14 +31,14 @@ class Threads:
     tone: np.ndarray
 
     def top(self) -> np.ndarray:
-        """Height of the surface: round on the thread, far below where it is not."""
+        """Return the height of the surface: round on the thread, far below beside it."""
         bare = np.clip(np.abs(self.across) - 1.0, 0, None)
         return self.height - _ROUND * self.across**2 - 20.0 * bare
 
 
 @dataclass
 class Cloth:
-    """A piece of cloth under a lamp, and what lies on top of it."""
+    """A piece of cloth under a lamp, and the fibres and stains on it."""
 
     canvas: Canvas
     light: np.ndarray  # [2], unit vector towards the lamp
@@ -54,7 +54,7 @@ class Cloth:
 def draw(
     canvas: Canvas, rng: np.random.Generator, defect: str | None, defect_rng: np.random.Generator
 ) -> np.ndarray:
-    """One picture, [3,S,S], about 0 to 1; the same `rng` state gives the same cloth whatever the defect."""
+    """Draw one picture, [3,S,S], about 0 to 1; the state of `rng` fixes the cloth, whatever the defect."""
     cloth = _good_cloth(canvas, rng)
     if defect is not None:
         _DEFECTS[defect](cloth, defect_rng)
@@ -87,7 +87,7 @@ def _good_cloth(canvas: Canvas, rng: np.random.Generator) -> Cloth:
 def _threads(
     rng: np.random.Generator, number: np.ndarray, offset: np.ndarray, along: np.ndarray, rise: float
 ) -> Threads:
-    """Threads whose thickness, colour and twist differ a little from one to the next and along each."""
+    """Draw threads whose thickness, colour and twist vary a little between threads and along each."""
     n = 64
     index = number.astype(np.int64)
     half_width = 0.47 * (1.0 + 0.035 * rng.standard_normal(n))
@@ -109,7 +109,7 @@ def _threads(
 
 
 def _lit(threads: Threads, light_across: float, light_along: float) -> np.ndarray:
-    """Brightness of the threads as cylinders that rise and dive: bright on the crown, dark below."""
+    """Shade the threads as cylinders that rise and dive: bright on the crown, dark below."""
     n = np.clip(threads.across, -1, 1)
     crown = np.sqrt(1.0 - 0.92 * n * n)
     tone = 0.36 + 0.52 * crown + 0.22 * threads.height * crown + 0.13 * light_across * n
@@ -138,7 +138,7 @@ def _somewhere(rng: np.random.Generator, margin: float = 0.12) -> np.ndarray:
 
 
 def _thread_at(threads: Threads, canvas: Canvas, place: np.ndarray) -> tuple[int, float]:
-    """The number of the thread at a place of the canvas, and where along it, in pitches."""
+    """Return the number of the thread at each sample, and the place along it in pitches."""
     column, row = ((place + 0.5) * canvas.samples).astype(np.int64)
     return int(threads.number[row, column]), float(threads.along[row, column])
 

@@ -1,4 +1,4 @@
-"""The demo category `washer`: a turned, marked steel washer on a conveyor belt, and what goes wrong with it.
+"""The demo category `washer`: a turned, marked steel washer on a conveyor belt, and its defects.
 
 A picture is made of layers: belt, shadow, metal, ink, and the outline of the part. A defect changes one or
 two layers, and the picture is composed the same way with it as without.
@@ -51,7 +51,7 @@ class Layers:
         return self.canvas.step / self.scale
 
     def on_part(self) -> tuple[np.ndarray, np.ndarray]:
-        """The part's own coordinates, in which its mark is upright."""
+        """Return the coordinates of the part, in which its mark is upright."""
         c, s = np.cos(self.turn), np.sin(self.turn)
         return c * self.x + s * self.y, c * self.y - s * self.x
 
@@ -59,7 +59,7 @@ class Layers:
 def draw(
     canvas: Canvas, rng: np.random.Generator, defect: str | None, defect_rng: np.random.Generator
 ) -> np.ndarray:
-    """One picture, [3,S,S], about 0 to 1; the same `rng` state gives the same part whatever the defect."""
+    """Draw one picture, [3,S,S], about 0 to 1; the state of `rng` fixes the part, whatever the defect."""
     layers = _good_part(canvas, rng)
     if defect is not None:
         _DEFECTS[defect](layers, defect_rng)
@@ -93,7 +93,7 @@ def _good_part(canvas: Canvas, rng: np.random.Generator) -> Layers:
 
 
 def _belt(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
-    """A green conveyor belt: an embossed grid, fine roughness, a little lint and dust."""
+    """Draw a green conveyor belt: an embossed grid, fine roughness, a little lint and dust."""
     frequency, phase = 2 * np.pi / 0.017, rng.uniform(0, 2 * np.pi, 2)
     axis = canvas.x[0]
     tone = 0.030 * noise_field(rng, canvas.samples, 150) + 0.030 * noise_field(rng, canvas.samples, 5)
@@ -105,7 +105,7 @@ def _belt(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
 
 
 def _add_lint(tone: np.ndarray, canvas: Canvas, rng: np.random.Generator) -> None:
-    """One faint fibre, computed only where it lies."""
+    """Add one faint fibre; compute only the window around it."""
     centre, length = rng.uniform(-0.48, 0.48, 2), rng.uniform(0.01, 0.06)
     points = curve(tuple(centre), rng.uniform(0, 2 * np.pi), length, rng.uniform(-1.5, 1.5, 2), n=8)
     first, last = (
@@ -118,7 +118,7 @@ def _add_lint(tone: np.ndarray, canvas: Canvas, rng: np.random.Generator) -> Non
 
 
 def _shadow(x: np.ndarray, y: np.ndarray, light: np.ndarray, chip: np.ndarray | None = None) -> np.ndarray:
-    """Darkness of the belt around and inside the part; `chip` is the distance field of a missing piece."""
+    """Return the shadow on the belt, [S,S]; `chip` is the distance field of a missing piece."""
     x, y = x + 0.022 * light[0], y + 0.022 * light[1]
     r = np.sqrt(x * x + y * y)
     distance = np.maximum(r - _OUTER, _INNER - r)
@@ -130,7 +130,7 @@ def _shadow(x: np.ndarray, y: np.ndarray, light: np.ndarray, chip: np.ndarray | 
 def _turned_steel(
     x: np.ndarray, y: np.ndarray, r: np.ndarray, light: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Luminance of a face with concentric turning marks between two chamfers, [S,S].
+    """Return the luminance of a face with concentric turning marks between two chamfers, [S,S].
 
     Light on fine concentric grooves gathers in two opposite fans, on the line through centre and lamp; each
     groove turns its fan a little.

@@ -28,7 +28,7 @@ RADIUS, _HALF_HEIGHT, _HALF_LENGTH, _TABLE_STEP = 0.275, 0.058, 0.34, 0.001
 
 
 def _letters(text: str, height: float) -> list[np.ndarray]:
-    """The polylines of a centred line of text, [n,2] each."""
+    """Return the polylines of a centred line of text, [n,2] each."""
     unit, lines = height / 6, []
     for k, letter in enumerate(text):
         left = (k - (len(text) - 1) / 2) * 5.6 - 2
@@ -40,7 +40,7 @@ def _letters(text: str, height: float) -> list[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _distance_table() -> np.ndarray:
-    """Distance to the strokes of both lines of text, [2,H,W]; constant, so computed once."""
+    """Compute the distance to the strokes of both lines of text, [2,H,W]; it never changes."""
     s = np.arange(-_HALF_LENGTH, _HALF_LENGTH + _TABLE_STEP, _TABLE_STEP)
     t = np.arange(-_HALF_HEIGHT, _HALF_HEIGHT + _TABLE_STEP, _TABLE_STEP)
     t_grid, s_grid = np.meshgrid(t, s, indexing="ij")
@@ -54,12 +54,13 @@ def _distance_table() -> np.ndarray:
 
 
 def mark_coverage(x: np.ndarray, y: np.ndarray, r: np.ndarray, step: float) -> np.ndarray:
-    """Where ink lies, [S,S] in [0,1].
+    """Return the coverage by ink, [S,S] in [0,1].
 
     Args:
-        x, y: the part's own coordinates, [S,S].
-        r: their distance to the centre, [S,S].
-        step: distance of two samples, part units.
+        x: x of each sample in the coordinates of the part, [S,S].
+        y: y of each sample, [S,S].
+        r: distance of each sample to the centre, [S,S].
+        step: distance between two samples, in part units.
     """
     table, shape = _distance_table(), x.shape
     band = np.flatnonzero((np.abs(r - RADIUS) < _HALF_HEIGHT) & (np.abs(y) > 0.4 * np.abs(x)))

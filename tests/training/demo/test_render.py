@@ -9,7 +9,9 @@ from PIL import Image
 
 from training.demo.contact_sheet import contact_sheet
 from training.demo.difficulty import aurocs, blur_residual_scores, per_pixel_gaussian_scores
-from training.demo.render import CATEGORIES, DEFECTS, SPLITS, main, render, write_category
+from training.demo.difficulty import main as difficulty_main
+from training.demo.render import main, write_category
+from training.demo.sample import CATEGORIES, DEFECTS, SPLITS, render
 
 EVERY_DEFECT = [(category, defect) for category in CATEGORIES for defect in DEFECTS[category]]
 SMALL = {"size": 64, "train": 3, "normal": 2, "verify": 1, "good": 2, "defective": 7}
@@ -125,7 +127,7 @@ def _modified(folder: Path) -> dict[str, int]:
 def test_the_command_line_writes_the_layout_once(category, tmp_path, capsys):
     flags = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
     command = ["--category", category, "--output", str(tmp_path), "--seed", "4", *flags]
-    main(command)
+    assert main(command) == 0
     folder = tmp_path / category
     first, last = DEFECTS[category][0], DEFECTS[category][-1]
     found = _modified(folder)
@@ -170,10 +172,17 @@ def test_processes_write_what_one_process_writes(tmp_path):
         assert path.read_bytes() == (two / path.relative_to(one)).read_bytes()
 
 
-def test_the_command_line_names_what_is_missing(capsys):
-    with pytest.raises(SystemExit):
-        main(["--seed", "0"])
-    assert "`--category` and `--output` are needed" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seed", "0"], "--category and --output are needed"),
+        (["--category", "washer", "--output", "data", "--seed", "-1"], "`seed` is -1"),
+        (["--category", "washer", "--output", "data"], "--seed"),
+    ],
+)
+def test_the_command_line_names_the_missing_or_wrong_option(words, message, capsys):
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_contact_sheet_outlines_without_touching_the_defect():
@@ -205,6 +214,8 @@ def test_baselines_run_on_a_rendered_folder(tmp_path):
     assert all(0 <= value <= 1 for variants in results.values() for value in variants.values())
 
 
-def test_baselines_name_an_empty_folder(tmp_path):
+def test_baselines_name_an_empty_folder(tmp_path, capsys):
     with pytest.raises(ValueError, match="`folder` is"):
         aurocs(tmp_path)
+    assert difficulty_main(["--data", str(tmp_path)]) == 2
+    assert "`folder` is" in capsys.readouterr().err
