@@ -4,6 +4,7 @@ Commands are click commands. A module that only declares one imports neither tor
 `--help` answers at once.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,13 +20,16 @@ MODEL_HELP = "Folder of a saved model, its id on the Hub (org/name), or the name
 # The extra that brings a package which is not always installed.
 EXTRA_OF = {
     "accelerate": "train",
+    "adeval": "bench",
     "datasets": "datasets",
     "gradio": "app",
+    "jinja2": "hub",
     "matplotlib": "train",
     "mcp": "mcp",
     "skimage": "train",
     "sklearn": "train",
     "tensorboard": "tensorboard",
+    "tomlkit": "train",
 }
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -36,19 +40,24 @@ class CannotRun(click.ClickException):
 
     exit_code = EXIT_USAGE
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        context = click.get_current_context(silent=True)
+        self.command = context.command_path if context else None
 
-def data_option(help: str, required: bool = True) -> Decorator:
-    """`--data`: pictures that a command reads."""
-    return click.option("--data", required=required, metavar="PATH", help=help)
+
+def data_option(help: str, required: bool = True, multiple: bool = False) -> Decorator:
+    """Declare `--data`, pictures that a command reads; a tuple of them where it may repeat."""
+    return click.option("--data", required=required, multiple=multiple, metavar="PATH", help=help)
 
 
 def model_option(required: bool = True) -> Decorator:
-    """`--model`: a saved model."""
+    """Declare `--model`, a saved model."""
     return click.option("--model", required=required, metavar="MODEL", help=MODEL_HELP)
 
 
 def output_option(help: str, required: bool = True) -> Decorator:
-    """`--output`: a file or folder that a command writes."""
+    """Declare `--output`, a file or folder that a command writes."""
     return click.option(
         "--output", required=required, metavar="PATH", type=click.Path(path_type=Path), help=help
     )
@@ -67,20 +76,27 @@ def run(command: click.Command, arguments: Sequence[str] | None, prog: str) -> i
     """
     # A file name that the terminal cannot show is no reason to stop.
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    called = prog  # with the subcommand, once it is known
     try:
-        args = None if arguments is None else list(arguments)
-        return command.main(args=args, prog_name=prog, standalone_mode=False) or 0
+        # Not `command.main`: it answers Ctrl-C and a closed pipe in ways of its own.
+        with command.make_context(prog, list(sys.argv[1:] if arguments is None else arguments)) as context:
+            try:
+                return command.invoke(context) or 0
+            finally:
+                called = " ".join(filter(None, (prog, context.invoked_subcommand)))
+    except click.exceptions.Exit as answered:  # after --help and --version
+        return answered.exit_code
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else prog
-        print(f"{path}: {error.format_message()} See {path} --help.", file=sys.stderr)
+        path = error.ctx.command_path if error.ctx else called
+        print(f"{path}: {one_line(error.format_message())} See {path} --help.", file=sys.stderr)
         return EXIT_USAGE
     except click.ClickException as error:
-        print(f"{prog}: {error.format_message()}", file=sys.stderr)
+        print(f"{getattr(error, 'command', None) or called}: {error.format_message()}", file=sys.stderr)
         return error.exit_code
     except ModuleNotFoundError as error:
-        print(f"{prog}: {missing_extra(error)}", file=sys.stderr)
+        print(f"{called}: {missing_extra(error)}", file=sys.stderr)
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
@@ -88,6 +104,11 @@ def run(command: click.Command, arguments: Sequence[str] | None, prog: str) -> i
         # The reader of stdout has gone; nothing may be written to it again, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
+
+
+def one_line(error: Exception | str) -> str:
+    """Return the sentence of an error; libraries append paragraphs to theirs."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def missing_extra(error: ModuleNotFoundError) -> str:

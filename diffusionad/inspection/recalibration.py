@@ -1,72 +1,60 @@
 """A new threshold for a saved model, from pictures of good parts that it has never learned from."""
 
-import argparse
-import hashlib
 import json
-import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffusionad.cli.commands import UsageError, load_pipeline, model_source, one_line
-from diffusionad.images.image_io import find_images
+from diffusionad.files import file_sha256, replacing
 from diffusionad.inspection.inspector import read_or_explain
-from diffusionad.inspection.results import percent, score_text
-from diffusionad.postprocessing.calibration import Calibration, calibrate, promised_rate
+from diffusionad.postprocessing.calibration import Calibration, calibrate
 
 if TYPE_CHECKING:
     from diffusionad.pipeline import DiffusionADPipeline
 
-# What a training run has learned from or chosen its checkpoint by; see `splits.json` beside its pipeline.
+# Lists in `splits.json`, beside a run's pipeline, of pictures that trained it or chose its checkpoint.
 USED_UP = ("train", "validation")
 
 
-def recalibrate(args: argparse.Namespace) -> int:
-    """The command `diffusionad calibrate`."""
+def recalibrate(
+    pipeline: "DiffusionADPipeline",
+    source: Path,
+    output: Path,
+    files: Sequence[Path],
+    rate: float | None = None,
+    show_progress: bool = False,
+) -> Calibration:
+    """Calibrate a saved model on pictures of good parts, and store it.
+
+    Args:
+        pipeline: loaded from `source`, with the settings to calibrate for.
+        source: folder of the model.
+        output: folder for the calibrated model; may be `source`.
+        files: the pictures; unreadable ones are reported on stderr and left out.
+        rate: false-alarm rate to promise; None is the larger of 1 % and 1/(n+1).
+        show_progress: show a bar at a terminal.
+
+    Raises:
+        ValueError: the model knows some of the pictures, or they are too few for the rate.
+    """
     from tqdm import tqdm
 
-    try:
-        files = find_images(args.paths)
-        promised_rate(len(files), args.rate)
-    except (ValueError, OSError) as error:
-        raise UsageError(one_line(error)) from error
-    if args.output is None and not (Path(args.model).is_dir()):
-        raise UsageError(f"--output is missing: `{args.model}` is no folder of yours to write into.")
-    pipeline = load_pipeline(args)
-    from diffusionad.loading.pretrained import find_folder  # after torch was needed anyway
+    check_held_out(source, files)
+    # The bar is for a person at a terminal, not for a log file.
+    hidden = None if show_progress else True
+    with tqdm(total=len(files), unit="picture", disable=hidden, leave=False) as bar:
 
-    folder = find_folder(model_source(args), None, None, None, None, True)
-    try:
-        check_held_out(folder, files)
-        with tqdm(total=len(files), unit="picture", disable=True if args.quiet else None, leave=False) as bar:
+        def report(file: Path, error: str | None) -> None:
+            bar.update()
+            if error is not None:
+                tqdm.write(f"{file}: left out, it cannot be read: {error}", file=sys.stderr)
 
-            def report(file: Path, error: str | None) -> None:
-                bar.update()
-                if error is not None:
-                    tqdm.write(f"{file}: left out, it cannot be read: {error}", file=sys.stderr)
-
-            calibration = calibrate_with(pipeline, files, args.rate, report)
-        pipeline.configure(calibration=calibration)
-        store(pipeline, folder, args.output or folder)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise UsageError(one_line(error)) from error
-    if not args.quiet:
-        print(_calibration_text(calibration, args.output or folder))
-    return 0
-
-
-def _calibration_text(calibration: Calibration, output: Path) -> str:
-    smallest = 1 / (calibration.n + 1)
-    text = f"Threshold {score_text(calibration.threshold, 4)}, "
-    text += f"pixel threshold {score_text(calibration.pixel_threshold, 4)}: "
-    text += f"false-alarm rate {percent(calibration.rate)}, n = {calibration.n} "
-    text += f"(these pictures support {percent(smallest)} at best).\n"
-    return (
-        f"{text}Of good parts like these, at most {percent(calibration.rate)} will score above. In {output}"
-    )
+        calibration = calibrate_with(pipeline, files, rate, report)
+    pipeline.configure(calibration=calibration)
+    store(pipeline, source, output)
+    return calibration
 
 
 def check_held_out(folder: Path, files: Sequence[Path]) -> None:
@@ -84,7 +72,7 @@ def check_held_out(folder: Path, files: Sequence[Path]) -> None:
         return
     listed = json.loads(splits.read_text(encoding="utf-8"))
     used = {entry["sha256"]: name for name in USED_UP for entry in listed.get(name, [])}
-    hashes = {file: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    hashes = {file: file_sha256(file) for file in files}
     known = [file for file in files if hashes[file] in used]
     if known:
         raise ValueError(
@@ -103,7 +91,7 @@ def calibrate_with(
 
     Args:
         pipeline: with the settings to calibrate for.
-        files: the pictures; what cannot be read is reported and left out.
+        files: the pictures; unreadable ones are reported and left out.
         rate: false-alarm rate to promise; None is the larger of 1 % and 1/(n+1).
         report: called after each file, with the reason when it could not be read.
 
@@ -135,6 +123,5 @@ def store(pipeline: "DiffusionADPipeline", source: Path, output: Path) -> None:
     """
     if output.resolve() != source.resolve():
         shutil.copytree(source, output, dirs_exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output) as scratch:
-        pipeline.save_config(scratch)
-        os.replace(Path(scratch, pipeline.config_name), output / pipeline.config_name)
+    with replacing(output / pipeline.config_name) as partial:
+        pipeline.to_json_file(partial)

@@ -2,18 +2,19 @@
 
 import csv
 import json
-import os
 import platform
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from PIL import Image
 
 from diffusionad import __version__
+from diffusionad.files import replacing
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.scoring import Region
 
@@ -200,8 +201,8 @@ def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
 class ResultWriter:
     """Streams results into `results.csv` and `results.json`, which appear, whole, when the writer is closed.
 
-    Until then they grow under the name `….partial`; nothing is kept in memory, whatever the number of
-    pictures. Also an exception closes the files properly: what was inspected is kept. The column `boxes` of
+    Until then they grow under the names `.results.….partial`; nothing is kept in memory. An exception closes
+    the files properly, too: the results until then are kept. The column `boxes` of
     the CSV file has `left top right bottom` of each region, in pixels, with `;` between regions.
 
     Args:
@@ -214,11 +215,8 @@ class ResultWriter:
         self.paths = folder / "results.csv", folder / "results.json"
         self.counts: Counter[str] = Counter()  # by the word of the result
         self._total = total
-        # Names of files need not be valid Unicode; they come out as the bytes that they are.
-        self._csv_file, self._json_file = (
-            open(_partial(path), "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
-            for path in self.paths
-        )
+        self._files = ExitStack()
+        self._csv_file, self._json_file = map(self._open, self.paths)
         self._csv = csv.DictWriter(self._csv_file, CSV_COLUMNS)
         self._csv.writeheader()
         self._json_file.write(json.dumps(header, indent=1)[:-2] + ',\n "results": [')
@@ -244,24 +242,22 @@ class ResultWriter:
     def __enter__(self) -> "ResultWriter":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *exception: Any) -> None:
         self._json_file.write(f'\n ],\n "summary": {json.dumps(self.summary())}\n}}\n')
-        for file, path in zip((self._csv_file, self._json_file), self.paths, strict=True):
-            file.close()
-            # A run that failed before its first picture leaves an earlier result alone.
-            if self.counts:
-                os.replace(_partial(path), path)
-            else:
-                _partial(path).unlink()
+        # A run that failed before its first picture leaves an earlier result alone.
+        failure = (None, None, None) if self.counts else exception
+        self._files.__exit__(*failure)
+
+    def _open(self, path: Path) -> TextIO:
+        place = self._files.enter_context(replacing(path))
+        # Names of files need not be valid Unicode; they come out as the bytes that they are.
+        file = open(place, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+        return self._files.enter_context(file)
 
 
 def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Level 1 is several times faster than the default, for files a little larger.
-    image.save(_partial(path), format="PNG", compress_level=1)
-    os.replace(_partial(path), path)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f"{path.name}.partial")
+    with replacing(path) as partial:
+        # Level 1 is several times faster than the default, for files a little larger.
+        image.save(partial, format="PNG", compress_level=1)

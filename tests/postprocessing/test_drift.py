@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from diffusionad.cli.commands import monitored as monitored_results
+from diffusionad.cli.inspect import monitored as monitored_results
 from diffusionad.inspection.results import Result, Verdict
 from diffusionad.postprocessing.calibration import calibrate
 from diffusionad.postprocessing.drift import LEVEL, WINDOW, DriftMonitor

@@ -1,0 +1,7 @@
+"""`python -m diffusionad`."""
+
+import sys
+
+from diffusionad.cli.main import main
+
+sys.exit(main())

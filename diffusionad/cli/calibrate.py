@@ -1,0 +1,104 @@
+"""`diffusionad calibrate`: the threshold of a saved model, from pictures of good parts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from diffusionad.cli.model import (
+    gathering_settings,
+    load_pipeline,
+    model_source,
+    running_options,
+    score_settings,
+)
+from diffusionad.cli.options import CannotRun, data_option, model_option, one_line, output_option
+
+if TYPE_CHECKING:
+    from diffusionad.postprocessing.calibration import Calibration
+
+EPILOG = """\
+\b
+Examples:
+  diffusionad calibrate good/ --model models/washer
+  diffusionad calibrate good/ --model org/name --output models/washer --rate 0.002
+
+Stored with the model: threshold, pixel threshold, rate, n, the day, and the scores behind the p-values.
+Settings given here are stored, too: the threshold holds for them alone.
+"""
+
+
+@click.command("calibrate", epilog=EPILOG, context_settings={"max_content_width": 110})
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@data_option("Files, folders (with all below), globs; the same as PATH.", required=False, multiple=True)
+@model_option()
+@output_option("Folder for the calibrated model (the model's own folder).", required=False)
+@click.option(
+    "--rate",
+    type=float,
+    metavar="X",
+    help="False-alarm rate to promise, such as 0.01 (the larger of 0.01 and 1/(n+1), for n pictures).",
+)
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@running_options
+@score_settings
+@gathering_settings
+def calibrate_command(
+    paths: tuple[str, ...],
+    data: tuple[str, ...],
+    model: str,
+    output: Path | None,
+    rate: float | None,
+    quiet: bool,
+    device: str,
+    dtype: str,
+    settings: dict[str, Any],
+) -> int:
+    """Set the threshold of a model for a false-alarm rate.
+
+    Give pictures of good parts that the model was neither trained on nor chosen by. The promise: at most this
+    fraction of good parts scores above the threshold. Settings that are not given are taken from the model.
+    """
+    files = _check((*paths, *data), model, output, rate)
+    pipeline = load_pipeline(model, device, dtype, settings, keep_calibration=False)
+    from diffusionad.inspection.recalibration import recalibrate
+    from diffusionad.loading.pretrained import find_folder
+
+    folder = find_folder(model_source(model), None, None, None, None, True)
+    try:
+        calibration = recalibrate(pipeline, folder, output or folder, files, rate, show_progress=not quiet)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise CannotRun(one_line(error)) from error
+    if not quiet:
+        print(_calibration_text(calibration, output or folder))
+    return 0
+
+
+def _check(data: tuple[str, ...], model: str, output: Path | None, rate: float | None) -> list[Path]:
+    """Return the pictures to calibrate with."""
+    from diffusionad.images.image_io import find_images
+    from diffusionad.postprocessing.calibration import promised_rate
+
+    if not data:
+        raise CannotRun("no pictures given; name files, folders or globs.")
+    try:
+        files = find_images(data)
+        promised_rate(len(files), rate)
+    except (ValueError, OSError) as error:
+        raise CannotRun(one_line(error)) from error
+    if output is None and not Path(model).is_dir():
+        raise CannotRun(f"--output is missing: `{model}` is no folder of yours to write into.")
+    return files
+
+
+def _calibration_text(calibration: "Calibration", output: Path) -> str:
+    from diffusionad.inspection.results import percent, score_text
+
+    smallest = 1 / (calibration.n + 1)
+    text = f"Threshold {score_text(calibration.threshold, 4)}, "
+    text += f"pixel threshold {score_text(calibration.pixel_threshold, 4)}: "
+    text += f"false-alarm rate {percent(calibration.rate)}, n = {calibration.n} "
+    text += f"(these pictures support {percent(smallest)} at best).\n"
+    return (
+        f"{text}Of good parts like these, at most {percent(calibration.rate)} will score above. In {output}"
+    )

@@ -1,0 +1,295 @@
+"""`diffusionad inspect`: pictures, or a folder under watch, to verdicts and drawings.
+
+torch is imported after the arguments have been checked: mistakes are answered at once.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from diffusionad.cli.model import (
+    gathering_settings,
+    load_pipeline,
+    running_options,
+    score_settings,
+    verdict_settings,
+)
+from diffusionad.cli.options import (
+    EXIT_INTERRUPTED,
+    CannotRun,
+    data_option,
+    model_option,
+    one_line,
+    output_option,
+)
+
+if TYPE_CHECKING:
+    from diffusionad.inspection.inspector import Inspector
+    from diffusionad.inspection.results import Result
+    from diffusionad.pipeline import DiffusionADPipeline
+    from diffusionad.postprocessing.drift import DriftMonitor
+
+EXIT_ANOMALY = 1
+
+EPILOG = """\
+\b
+Examples:
+  diffusionad inspect photos/ --model models/washer --output report
+  diffusionad inspect 'line-1/*.png' part.jpg --model org/name --output report --fail-on-anomaly
+  diffusionad inspect --watch incoming/ --model models/washer --output report
+
+\b
+Written to the output folder:
+  results.csv, results.json   score, verdict, p-value and regions of each picture, whole or not at all
+  overlays/                   heat map and contours over each picture
+  panels/                     with --panels: picture, reconstruction, heat map and overlay side by side
+  watched.jsonl               with --watch, instead of results.*: a line per picture, the watch's memory
+
+\b
+Exit status:
+  0  done    1  something is anomalous, with --fail-on-anomaly    2  it cannot be done; stderr says why
+  130  interrupted; what was inspected until then is written
+"""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What one call of `diffusionad inspect` does.
+
+    Attributes:
+        data: files, folders and globs; empty for a watch.
+        model: as the user names it.
+        output: folder for results and drawings.
+        watch: folder to watch, in place of `data`.
+        interval: seconds between looks at `watch`.
+        batch_size: pictures per network call on a GPU.
+        panels: draw side-by-side pictures.
+        overlays: draw overlays.
+        fail_on_anomaly: exit with 1 when something is anomalous.
+        quiet: print errors only, and the lines of a watch.
+    """
+
+    data: tuple[str, ...]
+    model: str
+    output: Path
+    watch: Path | None = None
+    interval: float = 1.0
+    batch_size: int = 8
+    panels: bool = False
+    overlays: bool = True
+    fail_on_anomaly: bool = False
+    quiet: bool = False
+
+
+@click.command("inspect", epilog=EPILOG, context_settings={"max_content_width": 110})
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@data_option("Files, folders (with all below), globs; the same as PATH.", required=False, multiple=True)
+@model_option()
+@output_option("Folder for the results.")
+@click.option("--batch-size", type=int, default=8, metavar="N", help="Pictures at a time, on a GPU (8).")
+@click.option("--panels", is_flag=True, help="Also draw side-by-side pictures.")
+@click.option("--no-overlays", is_flag=True, help="Draw no overlays.")
+@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when something is anomalous.")
+@click.option("--quiet", is_flag=True, help="Print errors only (and the lines of a watch).")
+@click.option(
+    "--watch",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Instead of PATH: inspect each new picture in DIR once, also those that arrived while this was not "
+    "running; one line of JSON a picture on stdout; ends with Ctrl-C or SIGTERM, status 0. Not with "
+    "--fail-on-anomaly: a watch has no end to report at, read its lines instead.",
+)
+@click.option("--interval", type=float, default=1.0, metavar="S", help="Seconds between looks (1).")
+@running_options
+@score_settings
+@verdict_settings
+@gathering_settings
+def inspect_command(
+    paths: tuple[str, ...],
+    data: tuple[str, ...],
+    device: str,
+    dtype: str,
+    settings: dict[str, Any],
+    no_overlays: bool,
+    **options: Any,
+) -> int:
+    """Find anomalies in pictures, or in those that arrive in a folder.
+
+    Settings that are not given are taken from the model.
+    """
+    inspection = Inspection(data=(*paths, *data), overlays=not no_overlays, **options)
+    files = check(inspection, settings.get("roi"))
+    from diffusionad.inspection.inspector import Inspector
+
+    pipeline = load_pipeline(inspection.model, device, dtype, settings)
+    inspector = Inspector(
+        pipeline, inspection.output, inspection.batch_size, inspection.overlays, inspection.panels
+    )
+    try:
+        if inspection.watch is not None:
+            return _watch(inspection, inspection.watch, inspector)
+        return _inspect_files(inspection, inspector, files)
+    except (ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise CannotRun(one_line(error)) from error
+
+
+def check(inspection: Inspection, roi: str | None) -> list[Path]:
+    """Return the pictures to inspect, none for a watch; make the output folder.
+
+    Raises:
+        CannotRun: the arguments exclude each other, or name nothing to read or write.
+    """
+    from diffusionad.images.image_io import ImageError, find_images, read_image
+    from diffusionad.inspection.inspector import OVERLAYS, PANELS
+
+    _check_arguments(inspection)
+    try:
+        if roi is not None:
+            read_image(roi)
+        files = [] if inspection.watch else find_images(inspection.data)
+    except (ImageError, OSError) as error:
+        raise CannotRun(one_line(error)) from error
+    # An earlier run's drawings are not inspected when the output lies among the pictures.
+    drawn = tuple(Path(os.path.abspath(inspection.output), name) for name in (OVERLAYS, PANELS))
+    files = [f for f in files if not any(Path(os.path.abspath(f)).is_relative_to(d) for d in drawn)]
+    if not files and not inspection.watch:
+        raise CannotRun(f"`{inspection.data[0]}` holds no picture but those drawn by an earlier run.")
+    try:
+        inspection.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(
+            f"--output: `{inspection.output}` cannot be made a folder ({error.strerror})."
+        ) from error
+    return files
+
+
+def _check_arguments(inspection: Inspection) -> None:
+    watch = inspection.watch
+    if watch and inspection.data:
+        raise CannotRun("PATH and --watch exclude each other; give one of them.")
+    if not watch and not inspection.data:
+        raise CannotRun("no pictures given; name files, folders or globs, or use --watch DIR.")
+    if watch and inspection.fail_on_anomaly:
+        raise CannotRun("--watch and --fail-on-anomaly exclude each other: a watch ends when it is stopped.")
+    if watch and not watch.is_dir():
+        raise CannotRun(f"--watch: `{watch}` is no folder.")
+    if inspection.interval <= 0:
+        raise CannotRun(f"--interval is {inspection.interval:g}; give a number of seconds above 0.")
+    if inspection.batch_size < 1:
+        raise CannotRun(f"--batch-size is {inspection.batch_size}; give at least 1.")
+
+
+def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[Path]) -> int:
+    from tqdm import tqdm
+
+    from diffusionad.inspection.inspector import common_root
+    from diffusionad.inspection.results import ResultWriter, header
+    from diffusionad.inspection.watch import Stop
+
+    started = time.perf_counter()
+    head = header(inspector.pipeline, inspection.model)
+    monitor = _monitor(inspector.pipeline)
+
+    def say(text: str) -> None:
+        if not inspection.quiet:
+            tqdm.write(text, file=sys.stdout)
+
+    # The bar is for a person at a terminal, not for a log file.
+    bar_hidden = True if inspection.quiet else None
+    with (
+        Stop() as stop,
+        ResultWriter(inspection.output, head, len(files)) as writer,
+        tqdm(total=len(files), unit="picture", disable=bar_hidden, leave=False) as bar,
+    ):
+        for result in monitored(inspector(files, common_root(files)), monitor):
+            writer.add(result)
+            bar.update()
+            if result.verdict is None:
+                tqdm.write(f"{result.file}: cannot be read: {result.error}", file=sys.stderr)
+            elif result.verdict.is_anomalous:
+                say(f"{result.file}: {result.verdict}")
+            if stop.requested:
+                break
+    summary = writer.summary()
+    warning = monitor and monitor.warning()
+    if warning:
+        print(warning, file=sys.stderr)
+    say(_summary_text(inspection.output, inspector.pipeline, summary, time.perf_counter() - started))
+    if not summary["complete"]:
+        return EXIT_INTERRUPTED
+    if summary["unreadable"] == summary["pictures"]:
+        raise CannotRun(f"none of the {summary['pictures']} pictures could be read.")
+    return EXIT_ANOMALY if summary["anomalous"] and inspection.fail_on_anomaly else 0
+
+
+def _summary_text(
+    output: Path, pipeline: "DiffusionADPipeline", summary: dict[str, int | bool], seconds: float
+) -> str:
+    from diffusionad.inspection.results import percent, score_text
+
+    config = pipeline.config
+    n = summary["pictures"]
+    text = f"{n} picture{'s' * (n != 1)}: {summary['anomalous']} anomalous, {summary['normal']} normal"
+    if summary["unreadable"]:
+        text += f", {summary['unreadable']} could not be read"
+    text += f" ({seconds:.1f} s)" if summary["complete"] else " (interrupted)"
+    if config.calibration is None or config.calibration["threshold"] != config.threshold:
+        text += f"\nThe threshold {score_text(config.threshold)} is not from a calibration "
+        text += "with these settings: it promises no false-alarm rate."
+    else:
+        rate, n = config.calibration["rate"], config.calibration["n"]
+        text += f"\nOf normal pictures, at most {percent(rate)} are expected above the threshold "
+        text += f"{score_text(config.threshold)} (n = {n})."
+    return f"{text}\nResults: {output / 'results.csv'}, {output / 'results.json'}"
+
+
+def _watch(inspection: Inspection, watched: Path, inspector: "Inspector") -> int:
+    from diffusionad.inspection.inspector import OVERLAYS, PANELS
+    from diffusionad.inspection.watch import Stop, WatchLog, watch
+    from diffusionad.postprocessing.drift import WINDOW
+
+    folder, output = (Path(os.path.abspath(path)) for path in (watched, inspection.output))
+    log = WatchLog(inspection.output / "watched.jsonl")
+    monitor = _monitor(inspector.pipeline)
+    with Stop() as stop:
+        if not inspection.quiet:
+            print(f"Watching {watched}; Ctrl-C ends it.", file=sys.stderr, flush=True)
+        watch(
+            folder,
+            log,
+            lambda files: monitored(inspector(files, folder), monitor, every=WINDOW),
+            stop,
+            inspection.interval,
+            ignore=[output / OVERLAYS, output / PANELS],
+        )
+    return 0
+
+
+def _monitor(pipeline: "DiffusionADPipeline") -> "DriftMonitor | None":
+    """Return a monitor of the scores; None without a calibration to compare with."""
+    from diffusionad.postprocessing.calibration import Calibration
+    from diffusionad.postprocessing.drift import DriftMonitor
+
+    calibration = pipeline.config.calibration
+    return None if calibration is None else DriftMonitor(Calibration.from_dict(calibration))
+
+
+def monitored(
+    results: "Iterable[Result]", monitor: "DriftMonitor | None", every: int | None = None
+) -> "Iterator[Result]":
+    """Yield results as they come; after `every` of them, write the monitor's warning to stderr."""
+    for result in results:
+        if monitor is not None and result.verdict is not None:
+            monitor.add(result.verdict.score)
+            warning = monitor.warning() if every and monitor.count % every == 0 else None
+            if warning:
+                print(warning, file=sys.stderr, flush=True)
+        yield result
