@@ -13,14 +13,16 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "AnomalySegmenter": "diffusionad.models.segmenter",
     "Calibration": "diffusionad.postprocessing.calibration",
-    "DiffusionADOutput": "diffusionad.pipeline",
+    "DiffusionADOutput": "diffusionad.pipeline_output",
     "DiffusionADPipeline": "diffusionad.pipeline",
+    "MarkMemory": "diffusionad.models.mark_memory",
     "ModelMixin": "diffusers",
     "OfficialUNet": "diffusionad.models.official_unet",
     "calibrate": "diffusionad.postprocessing.calibration",
     "demo_model": "diffusionad.loading.bundled",
     "demo_models": "diffusionad.loading.bundled",
     "guide": "diffusionad.guidance",
+    "learn_marks": "diffusionad.inspection.mark_learning",
     "norm_guided_one_step": "diffusionad.guidance",
     "predict_x_0": "diffusionad.guidance",
     "read_image": "diffusionad.images.image_io",
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
 
     from diffusionad.guidance import guide, norm_guided_one_step, predict_x_0
     from diffusionad.images.image_io import read_image
+    from diffusionad.inspection.mark_learning import learn_marks
     from diffusionad.loading.bundled import demo_model, demo_models
+    from diffusionad.models.mark_memory import MarkMemory
     from diffusionad.models.official_unet import OfficialUNet
     from diffusionad.models.segmenter import AnomalySegmenter
-    from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
+    from diffusionad.pipeline import DiffusionADPipeline
+    from diffusionad.pipeline_output import DiffusionADOutput
     from diffusionad.postprocessing.calibration import Calibration, calibrate
 
 

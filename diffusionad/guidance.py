@@ -33,6 +33,28 @@ class OneStepPrediction(NamedTuple):
     x_0_coarse: Tensor
 
 
+class NoiseDraw(NamedTuple):
+    """One draw of the noise, alike for all pictures and tiles: it belongs to the pixel position.
+
+    Attributes:
+        fine: [1,C,S,S], standard normal.
+        coarse: likewise, drawn independently.
+        state: generator in the state after the draw, for the steps of iterative denoising.
+    """
+
+    fine: Tensor
+    coarse: Tensor
+    state: torch.Generator
+
+
+def draw_noise(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> NoiseDraw:
+    """Draw the noise of both scales, the fine one first; advances `generator`."""
+    fine, coarse = (
+        torch.randn(shape, generator=generator, device=generator.device).to(device) for _scale in range(2)
+    )
+    return NoiseDraw(fine, coarse, generator.clone_state())
+
+
 def alpha_bar_at(alphas_cumprod: Tensor, t: Timestep, like: Tensor) -> Tensor:
     """Cumulative signal level alpha_bar_t (DDPM eq. 4), shaped to multiply `like` [N,C,H,W].
 

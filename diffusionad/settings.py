@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from diffusionad.images.tiling import RESIZE_MODES
-from diffusionad.postprocessing.scoring import decode_roi
+from diffusionad.postprocessing.roi import decode_roi
 
 # A calibration made with other values of these says nothing about the scores of a pipeline.
 SCORE_SETTINGS = (
@@ -24,7 +24,6 @@ SCORE_SETTINGS = (
     "seed",
     "roi",
     "ignore_border",
-    "mark_similarity",
 )
 
 
@@ -78,7 +77,6 @@ def check_settings(
     _check_integer(settings, "ignore_border", 0, (settings["image_size"] - 1) // 2)
     _check_number(settings, "guidance_weight", 0, math.inf)
     _check_number(settings, "threshold", 0, 1)
-    _check_number(settings, "mark_similarity", 0, 1)
     _check_number(settings, "top_fraction", 0, 1)
     _check_roi(settings["roi"])
     _check_calibration(settings["calibration"])

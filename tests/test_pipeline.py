@@ -13,7 +13,8 @@ from PIL import Image
 
 from diffusionad import AnomalySegmenter, DiffusionADOutput, DiffusionADPipeline, calibrate
 from diffusionad.images.image_io import ImageError
-from diffusionad.postprocessing.scoring import find_regions, top_mean
+from diffusionad.postprocessing.regions import find_regions
+from diffusionad.postprocessing.scoring import top_mean
 
 SCORE_OVERRIDES = {
     "t_fine": 100,

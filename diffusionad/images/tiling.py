@@ -103,6 +103,17 @@ class Tiling:
         top, left = self._starts[0][row], self._starts[1][column]
         return slice(top, top + self.side), slice(left, left + self.side)
 
+    def nearest(self, y: float, x: float) -> int:
+        """Return the tile whose centre is nearest to (y, x), given as shares of height and width."""
+        height, width = (starts[-1] + self.side for starts in self._starts)
+
+        def distance(index: int) -> float:
+            rows, columns = self.window(index)
+            centre_y, centre_x = (rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2
+            return math.hypot(centre_y - y * height, centre_x - x * width)
+
+        return min(range(len(self)), key=distance)
+
     def weight(self, index: int) -> np.ndarray:
         """What each pixel of a tile counts, float32 [S,S] in (0, 1]; over all tiles of a pixel 1."""
         row, column = divmod(index, len(self._starts[1]))

@@ -16,7 +16,7 @@ from PIL import Image
 from diffusionad import __version__
 from diffusionad.files import replacing
 from diffusionad.postprocessing.known_marks import KnownMark
-from diffusionad.postprocessing.scoring import Region
+from diffusionad.postprocessing.regions import Region
 
 if TYPE_CHECKING:
     from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline

@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from diffusionad.files import file_sha256
 from diffusionad.settings import SCORE_SETTINGS
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # variants are copies of it in another precision
@@ -25,16 +26,14 @@ def pipeline_sha256(folder: Path) -> str:
     index = folder / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
-    settings = json.loads(index.read_text(encoding="utf-8"))
-    settings = {name: settings.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
+    saved = json.loads(index.read_text(encoding="utf-8"))
+    settings = {name: saved.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
     if settings["shorter_side"] is None:  # models from before there was such a setting keep their hash
         del settings["shorter_side"]
     segmenter = folder / "segmenter/config.json"
-    if not (segmenter.is_file() and json.loads(segmenter.read_text(encoding="utf-8")).get("known_marks")):
-        del settings["mark_similarity"]  # without marks it makes no difference
+    if segmenter.is_file() and json.loads(segmenter.read_text(encoding="utf-8")).get("known_marks"):
+        settings["mark_similarity"] = saved.get("mark_similarity")  # marks of models before 0.2
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted([*folder.glob("*/*config.json"), *folder.glob(f"*/{WEIGHTS}")]):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.parent.name}/{path.name} {digest}\n".encode())
+        total.update(f"{path.parent.name}/{path.name} {file_sha256(path)}\n".encode())
     return total.hexdigest()

@@ -10,10 +10,6 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from diffusionad.postprocessing.known_marks import SIGNATURE
-
-QUANTUM = 1 / 32767  # of a stored signature's values
-
 
 def _conv_norm_act(in_channels: int, out_channels: int, norm: str) -> list[nn.Module]:
     # Groups of 8 channels; fewer, larger groups where the width is no multiple of 8.
@@ -36,12 +32,9 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
             paper's network sees the two pictures only.
         stem_patch: side of the pixel blocks folded into channels at the input and unfolded at the output; 1
             is the paper's, 2 costs about a quarter.
-        known_marks: how many marks of good parts it knows, see
-            `diffusionad.postprocessing.known_marks`; `learn_marks` adds some.
 
     Raises:
-        ValueError: for an unknown `norm`, fewer than two levels, a `stem_patch` below 1 or a negative number
-            of marks.
+        ValueError: for an unknown `norm`, fewer than two levels or a `stem_patch` below 1.
     """
 
     @register_to_config
@@ -52,7 +45,6 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
         norm: str = "group",
         stem_patch: int = 1,
         with_difference: bool = False,
-        known_marks: int = 0,
     ):
         super().__init__()
         if norm not in ("group", "batch"):
@@ -61,8 +53,6 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
             raise ValueError(f"`block_out_channels` is {block_out_channels}; give at least two levels.")
         if stem_patch < 1:
             raise ValueError(f"`stem_patch` is {stem_patch}; use 1, 2 or 4.")
-        if known_marks < 0:
-            raise ValueError(f"`known_marks` is {known_marks}; use 0, and `learn_marks` to add some.")
 
         widths = list(block_out_channels)
         stem_channels = (in_channels + (in_channels // 2 if with_difference else 0)) * stem_patch**2
@@ -82,9 +72,6 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
             )
             below = w
         self.conv_out = nn.Conv2d(below, stem_patch**2, 3, padding=1)
-        # Whole numbers: half precision of the weights shall not round them. None is not saved.
-        marks = torch.zeros(known_marks, SIGNATURE, dtype=torch.int16) if known_marks else None
-        self.register_buffer("marks", marks)
 
     @property
     def size_multiple(self) -> int:
@@ -112,35 +99,6 @@ class AnomalySegmenter(ModelMixin, ConfigMixin):
             h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=True)
             h = block(torch.cat([up(h), skips.pop()], dim=1))
         return F.pixel_shuffle(self.conv_out(h), self.config.stem_patch)  # [N,1,S,S]
-
-    def learn_marks(self, signatures: Tensor) -> None:
-        """Add marks to those that it knows.
-
-        Args:
-            signatures: [N,225] as `marks.signatures` makes them, values in [-1, 1].
-        """
-        added = (signatures / QUANTUM).round().to(self.device, torch.int16)
-        self.register_buffer("marks", added if self.marks is None else torch.cat([self.marks, added]))
-        self.register_to_config(known_marks=len(self.marks))
-
-    def similarity(self, signatures: Tensor) -> Tensor:
-        """Correlation of each of P peaks with the known mark that is most similar to it.
-
-        Args:
-            signatures: [P,O,225] float32, of each peak as it looks from O places near it; the best counts.
-
-        Returns:
-            [P] in [-1, 1].
-
-        Raises:
-            ValueError: no mark is known.
-        """
-        if self.marks is None:
-            raise ValueError("No mark is known; call `learn_marks` first.")
-        known = self.marks.float() * QUANTUM  # [N,225]
-        with torch.autocast(known.device.type, enabled=False):
-            best = [(one.to(known) @ known.T).max() for one in signatures]  # one by one: N may be large
-        return torch.stack(best).clamp(-1, 1) if best else known.new_zeros(0)
 
 
 # A file format: model_index.json names the segmenter as ["diffusionad", "AnomalySegmenter"].

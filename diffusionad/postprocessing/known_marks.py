@@ -1,14 +1,14 @@
-"""Marks that good parts carry: what the segmenter has pointed at on pictures that are known to be good.
+"""Marks that good parts carry, such as stamps of a fixture: how they look, and how they fade from a map.
 
-A stain, a stamp or an edge of the fixture that looks as it did on a good part is no defect. What is compared
-is the deviation, picture minus reconstruction, around a peak of the anomaly map: there the part itself,
-which all pictures have in common, is gone.
+A stamp that looks as it did on a good part is no defect. The deviation, picture minus reconstruction, is
+compared around a peak of the anomaly map: the part itself, which all pictures share, is gone there.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 CELLS = 15  # a mark is so many cells wide and high
 SIGNATURE = CELLS * CELLS
@@ -19,29 +19,29 @@ LEARNT_MIN = 0.02  # of the map on good parts: what is faint in this light may b
 PEAKS_MAX = 20  # for each square that the networks see
 FADE_WIDTH = 0.1  # of similarity, over which a mark becomes a known one
 CONTRAST_MIN = 1 / 255  # standard deviation below which a deviation is rounding, not a look
-ITSELF = 0.99  # correlation of what is the same
-MARKS_MAX = 20_000  # that a segmenter can know: 9 MB
+SAME_VIEW_MIN = 0.99  # correlation from which two views are the same
+MARKS_MAX = 20_000  # that a memory can hold: 9 MB
 
 
 @dataclass(frozen=True)
 class KnownMark:
-    """A peak that was taken off the map, or lowered, because it looks as a mark of a good part does.
+    """A peak that was faded because it looks like a mark of a good part.
 
     Attributes:
         position: (x, y) in pixels of the inspected picture.
         peak: value of the map there before, in [0, 1].
-        rest: share of it that is left, in [0, 1).
+        remaining_fraction: fraction of it that stays, in [0, 1).
         similarity: correlation with the most similar known mark, in [-1, 1].
     """
 
     position: tuple[int, int]
     peak: float
-    rest: float
+    remaining_fraction: float
     similarity: float
 
 
 def cell_size(image_size: int) -> int:
-    """Pixels of a cell's side, at the model's size, for networks that see `image_size` pixels at once."""
+    """Return the side of a cell in pixels at the model's size."""
     return max(1, image_size // CELLS_PER_PICTURE)
 
 
@@ -57,10 +57,8 @@ def find_peaks(anomaly_map: np.ndarray, image_size: int, minimum: float = PEAK_M
         (row, column) of each that is above `minimum`, at most 20 for each S x S of the map.
     """
     reach = max(1, image_size // 32)
-    padded = np.pad(anomaly_map, reach)
-    for axis in (0, 1):
-        padded = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis).max(-1)
-    rows, columns = np.nonzero((anomaly_map == padded) & (anomaly_map > minimum))
+    highest = ndimage.maximum_filter(anomaly_map, 2 * reach + 1, mode="constant")
+    rows, columns = np.nonzero((anomaly_map == highest) & (anomaly_map > minimum))
     order = np.argsort(-anomaly_map[rows, columns], kind="stable")
     most = math.ceil(PEAKS_MAX * anomaly_map.size / image_size**2)
     taken = np.zeros((anomaly_map.shape[0] + 2 * reach, anomaly_map.shape[1] + 2 * reach), dtype=bool)
@@ -78,7 +76,7 @@ def find_peaks(anomaly_map: np.ndarray, image_size: int, minimum: float = PEAK_M
 def signatures(
     deviation: np.ndarray, peaks: list[tuple[int, int]], image_size: int, shifted: bool = False
 ) -> np.ndarray:
-    """How the surroundings of peaks look, whatever their contrast.
+    """Describe the surroundings of peaks, whatever their contrast.
 
     Args:
         deviation: [H,W], picture minus reconstruction in grey, in [-1, 1].
@@ -113,27 +111,28 @@ def signatures(
     return (found / np.maximum(length, CONTRAST_MIN * CELLS)).astype(np.float32)
 
 
-def rests(similarities: np.ndarray, mark_similarity: float) -> np.ndarray:
-    """What is left of peaks on the map, [P] in [0, 1]: nothing from `mark_similarity` on, all from 0.1 below.
+def remaining_fraction(similarities: np.ndarray, similarity_threshold: float) -> np.ndarray:
+    """Return the fraction of each peak that stays on the map.
 
     Args:
-        similarities: [P] of each with the most similar known mark.
-        mark_similarity: in [0, 1]; 1 leaves all of all.
+        similarities: [P], correlation of each with the most similar known mark.
+        similarity_threshold: in [0, 1]; nothing stays from here on, everything from 0.1 below.
+
+    Returns:
+        [P] in [0, 1].
     """
-    if mark_similarity == 1:
-        return np.ones(len(similarities))
-    return np.clip((mark_similarity - similarities) / FADE_WIDTH, 0, 1)
+    return np.clip((similarity_threshold - similarities) / FADE_WIDTH, 0, 1)
 
 
 def fade(
-    anomaly_map: np.ndarray, peaks: list[tuple[int, int]], rest: np.ndarray, image_size: int
+    anomaly_map: np.ndarray, peaks: list[tuple[int, int]], remaining: np.ndarray, image_size: int
 ) -> np.ndarray:
-    """The map without the known marks; what lies nearer to another peak stays as that one does.
+    """Fade known marks from a map; pixels nearer to another peak stay as that one does.
 
     Args:
         anomaly_map: [H,W] float32 in [0, 1].
         peaks: (row, column) of each.
-        rest: [P], what is left of each.
+        remaining: [P], fraction of each that stays.
         image_size: as in `find_peaks`.
 
     Returns:
@@ -141,17 +140,17 @@ def fade(
     """
     radius = FADE_RADIUS * cell_size(image_size)
     faded, at = anomaly_map.copy(), np.array(peaks).reshape(-1, 2)
-    for i in np.flatnonzero(rest < 1):
+    for i in np.flatnonzero(remaining < 1):
         top, left = np.maximum(0, at[i] - math.floor(radius))
         bottom, right = at[i] + math.floor(radius) + 1
         rows, columns = np.ogrid[top : min(bottom, faded.shape[0]), left : min(right, faded.shape[1])]
         distance = (rows - at[i, 0]) ** 2 + (columns - at[i, 1]) ** 2
         mine = distance <= radius**2
-        rivals = np.flatnonzero((rest > rest[i]) & (np.abs(at - at[i]).max(axis=1) <= 2 * radius))
+        rivals = np.flatnonzero((remaining > remaining[i]) & (np.abs(at - at[i]).max(axis=1) <= 2 * radius))
         for row, column in at[rivals]:
             mine &= distance < (rows - row) ** 2 + (columns - column) ** 2
         box = slice(top, top + len(rows)), slice(left, left + columns.size)
         faded[box] = np.where(
-            mine, np.minimum(faded[box], np.float32(rest[i]) * anomaly_map[box]), faded[box]
+            mine, np.minimum(faded[box], np.float32(remaining[i]) * anomaly_map[box]), faded[box]
         )
     return faded

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffusionad.postprocessing.scoring import border_mask, decode_roi, encode_roi, find_regions, top_mean
+from diffusionad.postprocessing.regions import find_regions
+from diffusionad.postprocessing.roi import border_mask, decode_roi, encode_roi
+from diffusionad.postprocessing.scoring import top_mean
 
 SHAPES = [(1, 1), (1, 17), (23, 1), (8, 8), (31, 40), (64, 64)]
 DENSITIES = [0.0, 0.05, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0]

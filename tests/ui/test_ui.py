@@ -26,21 +26,21 @@ from places import APP
 from diffusionad import DiffusionADPipeline, calibrate
 from diffusionad.images.image_io import read_image
 from diffusionad.loading.bundled import demo_models
-from diffusionad.postprocessing.scoring import Region
+from diffusionad.postprocessing.regions import Region
 from diffusionad.ui import build_app
 from diffusionad.ui.app import Screens
-from diffusionad.ui.components.page import Page, Visit
-from diffusionad.ui.components.snippets import banner, model_card, region_table
-from diffusionad.ui.serving.downloads import DOWNLOADS, file_name
-from diffusionad.ui.serving.errors import in_one_sentence
-from diffusionad.ui.serving.files import caption, inspect_upload, served, shown, viewable, written
+from diffusionad.ui.components.page import Page, Session
+from diffusionad.ui.components.snippets import verdict_banner, model_card, region_table
+from diffusionad.ui.serving.downloads import DOWNLOADS, download_name
+from diffusionad.ui.serving.errors import user_errors
+from diffusionad.ui.serving.files import example_caption, inspect_upload, serve_file, serve_image, convert_for_browser, serve_bytes
 from diffusionad.ui.serving.inspection_state import VIEWS, inspect_picture
 from diffusionad.ui.serving.model_registry import ModelRegistry
-from diffusionad.ui.serving.request_batching import Turns
-from diffusionad.ui.serving.zero_gpu import put_on_device, seconds_to_book
+from diffusionad.ui.serving.request_batching import RequestBatcher
+from diffusionad.ui.serving.zero_gpu import put_on_device, gpu_seconds
 from diffusionad.ui.tabs.inspect import InspectTab
 
-VISIT = Visit("with-examples")
+SESSION = Session("with-examples")
 DISPLAY = (VIEWS[0], 0.5, "inferno")
 CPU_IS_FULL = "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
 
@@ -58,7 +58,7 @@ def picture(tmp_path: Path, make_pictures: Callable[..., list[np.ndarray]]) -> P
 
 def upload(path: Path) -> dict:
     """The file as Gradio hands it over after an upload."""
-    return {"path": served(path), "orig_name": path.name}
+    return {"path": serve_file(path), "orig_name": path.name}
 
 
 # The app as a process of its own.
@@ -342,10 +342,10 @@ def tiny_requests(
         is_waiting.wait(30)
         return pipeline(batch, **settings)
 
-    turns = Turns(run, max_batch)
+    batcher = RequestBatcher(run, max_batch)
     with ThreadPoolExecutor(len(pictures)) as pool:
-        outputs = [pool.submit(turns, picture, 0, s) for picture, s in zip(pictures, settings, strict=True)]
-        while len(turns._waiting) < len(pictures) - 1:
+        outputs = [pool.submit(batcher, picture, 0, s) for picture, s in zip(pictures, settings, strict=True)]
+        while len(batcher._waiting) < len(pictures) - 1:
             time.sleep(0.01)
         is_waiting.set()
         return [output.result() for output in outputs], sizes
@@ -383,18 +383,18 @@ def test_a_batch_that_is_too_large_for_the_memory_is_taken_one_by_one(tiny_pipel
         time.sleep(0.2)
         return tiny_pipeline(batch, **settings)
 
-    turns = Turns(run, 8)
+    batcher = RequestBatcher(run, 8)
     with ThreadPoolExecutor(4) as pool:
-        outputs = list(pool.map(lambda picture: turns(picture, 0, {}), pictures))
+        outputs = list(pool.map(lambda picture: batcher(picture, 0, {}), pictures))
     assert [output.score[0] for output in outputs] == list(tiny_pipeline(pictures).score)
 
 
 def test_a_lent_gpu_is_booked_for_longer_when_there_is_more_to_do():
     picture = np.zeros((8, 8, 3), np.float32)
-    short, long = (seconds_to_book("", [picture], 0, {"num_inference_steps": n}) for n in (1, 50))
+    short, long = (gpu_seconds("", [picture], 0, {"num_inference_steps": n}) for n in (1, 50))
     assert 0 < short < long <= 60  # Spaces refuse what is too long
     longer, longest, no_longer = (
-        seconds_to_book("", [picture] * n, 0, {"num_inference_steps": 50}) for n in (8, 80, 800)
+        gpu_seconds("", [picture] * n, 0, {"num_inference_steps": 50}) for n in (8, 80, 800)
     )
     assert long < longer < longest == no_longer
 
@@ -404,14 +404,14 @@ def test_a_lent_gpu_is_booked_by_the_models_own_settings_where_the_visitor_has_n
     pipeline = DiffusionADPipeline.from_pretrained(tiny_model_folder, num_noise_samples=8)
     put_on_device(folder, pipeline)
     asked = {"num_noise_samples": 8}
-    assert seconds_to_book(folder, [picture] * 9, 0, {}) == seconds_to_book("", [picture] * 9, 0, asked)
+    assert gpu_seconds(folder, [picture] * 9, 0, {}) == gpu_seconds("", [picture] * 9, 0, asked)
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(CPU_IS_FULL)]
 )
 def test_too_little_memory_is_a_sentence(error):
-    with pytest.raises(gr.Error, match="too little memory for this picture"), in_one_sentence():
+    with pytest.raises(gr.Error, match="too little memory for this picture"), user_errors():
         raise error
 
 
@@ -436,43 +436,43 @@ def folder(tiny_model_folder: Path, tmp_path: Path, make_pictures) -> Path:
 def tab(folder: Path, monkeypatch) -> InspectTab:
     monkeypatch.setattr("diffusionad.ui.serving.model_registry.demo_models", list)
     with gr.Blocks() as app:
-        page = Page(app, gr.Tabs(), ModelRegistry([str(folder)]), gr.State(Visit()), gr.State(None))
+        page = Page(app, gr.Tabs(), ModelRegistry([str(folder)]), gr.State(Session()), gr.State(None))
         return InspectTab(page)
 
 
 def own_values(tab: InspectTab) -> list:
     """Threshold and settings as the page holds them after a model was chosen."""
-    *values, roi = tab.own_again(VISIT).values()
+    *values, roi = tab.reset_settings(SESSION).values()
     assert roi is None
     return values
 
 
-def inspect_here(tab: InspectTab, path: Path, threshold: float, *settings, visit=VISIT, roi=None) -> dict:
-    return tab.inspect(upload(path), visit, None, *DISPLAY, threshold, *settings, roi)
+def inspect_here(tab: InspectTab, path: Path, threshold: float, *settings, session=SESSION, roi=None) -> dict:
+    return tab.inspect(upload(path), session, None, *DISPLAY, threshold, *settings, roi)
 
 
 def test_at_first_the_visitor_sees_the_first_defective_example_inspected(tab, tiny_pipeline, folder):
-    changes = tab.adopt(VISIT, None, False, *DISPLAY)
+    changes = tab.change_model(SESSION, None, False, *DISPLAY)
     assert [name for _, name in changes[tab.examples]["value"]] == ["big hole", "big hole", "good"]
     assert Path(changes[tab.picture]).name == "big_hole_001.png"
     assert changes[tab.view.last] is None and changes[tab.view.results]["visible"] is False
     inspected = tab.inspect_new(
-        {"path": changes[tab.picture]}, VISIT, None, *DISPLAY, *own_values(tab), None
+        {"path": changes[tab.picture]}, SESSION, None, *DISPLAY, *own_values(tab), None
     )[tab.view.last]
     expected = tiny_pipeline(folder / "examples" / "big_hole_001.png")
     assert inspected.verdict.score == pytest.approx(expected.score[0], abs=1e-12)
-    kept = tab.inspect_new({"path": inspected.path}, VISIT, inspected, *DISPLAY, *own_values(tab), None)
+    kept = tab.inspect_new({"path": inspected.path}, SESSION, inspected, *DISPLAY, *own_values(tab), None)
     assert set(kept) == {tab.view.banner}  # nothing is inspected twice
 
 
 def test_another_model_keeps_the_visitors_own_picture_but_not_its_verdict(tab):
-    changes = tab.adopt(VISIT, None, True, *DISPLAY)
+    changes = tab.change_model(SESSION, None, True, *DISPLAY)
     assert tab.picture not in changes
     assert changes[tab.view.last] is None and changes[tab.view.results]["visible"] is False
 
 
 def test_a_model_without_examples_waits_for_a_picture(tab, tiny_model_folder):
-    changes = tab.adopt(Visit(str(tiny_model_folder)), None, False, *DISPLAY)
+    changes = tab.change_model(Session(str(tiny_model_folder)), None, False, *DISPLAY)
     assert changes[tab.examples]["visible"] is False
     assert changes[tab.picture] is None and changes[tab.view.last] is None
 
@@ -527,7 +527,7 @@ def test_the_noise_of_another_seed_has_no_p_value(tab, picture):
     threshold, *settings = own_values(tab)
     settings[-1] = 1
     inspected = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
-    assert inspected.verdict.p_value is None and inspected.false_alarms() is None
+    assert inspected.verdict.p_value is None and inspected.expected_false_alarms() is None
 
 
 def test_a_painted_region_is_where_the_model_looks(tab, picture, tiny_pipeline):
@@ -538,7 +538,7 @@ def test_a_painted_region_is_where_the_model_looks(tab, picture, tiny_pipeline):
     assert inspected.score == pytest.approx(expected.score[0], abs=1e-12)
     assert inspected.verdict.p_value is None  # it was calibrated on whole pictures
     assert inspected.inside.mean() == 0.5
-    drawn = np.asarray(inspected.at(1).draw("Contours")).astype(float)
+    drawn = np.asarray(inspected.at_threshold(1).draw("Contours")).astype(float)
     original = np.asarray(inspected.picture).astype(float)
     assert np.allclose(drawn[:29], original[:29])
     assert drawn[31:].mean() < 0.5 * original[31:].mean()
@@ -557,29 +557,29 @@ def test_a_calibration_of_the_visitors_holds_for_this_visit(tab, picture):
     threshold, *settings = own_values(tab)
     last = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
     own = calibrate(np.linspace(0, 0.5, 50), 0.1)
-    visit = Visit("with-examples", own)
-    changes = tab.adopt(visit, last, True, *DISPLAY)
+    session = Session("with-examples", own)
+    changes = tab.change_model(session, last, True, *DISPLAY)
     judged = changes[tab.view.last]
     assert judged.verdict.threshold == own.threshold and judged.verdict.false_alarm_rate == 0.1
     assert changes[tab.view.threshold] == round(own.threshold, 3)
-    again = inspect_here(tab, picture, changes[tab.view.threshold], *settings, visit=visit)[tab.view.last]
+    again = inspect_here(tab, picture, changes[tab.view.threshold], *settings, session=session)[tab.view.last]
     assert again.verdict == judged.verdict
-    back = tab.adopt(VISIT, judged, True, *DISPLAY)[tab.view.last]
+    back = tab.change_model(SESSION, judged, True, *DISPLAY)[tab.view.last]
     assert back.verdict == last.verdict
 
 
 def test_a_picture_of_another_tab_is_inspected_here(tab, picture):
-    path = served(picture)
-    changes = tab.take_handed(path)
+    path = serve_file(picture)
+    changes = tab.take_picture(path)
     assert changes[tab.picture] == path and changes[tab.view.last] is None
-    assert changes[tab.page.handed] is None and changes[tab.page.tabs].selected == "inspect"
-    assert tab.take_handed(None) == {tab.picture: gr.skip()}
+    assert changes[tab.page.picture_to_inspect] is None and changes[tab.page.tabs].selected == "inspect"
+    assert tab.take_picture(None) == {tab.picture: gr.skip()}
 
 
 def test_the_steps_end_in_the_reconstruction_and_the_map_of_the_inspection(tab, picture, tiny_pipeline):
     threshold, *settings = own_values(tab)
     last = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
-    shown = tab.explain(VISIT, last)["value"]
+    shown = tab.explain(SESSION, last)["value"]
     assert len(shown) == 6 and "t = 200" in shown[0][1]
     expected = tiny_pipeline(picture, output_type="np")
     blend = read_image(shown[4][0])
@@ -588,11 +588,11 @@ def test_the_steps_end_in_the_reconstruction_and_the_map_of_the_inspection(tab, 
 
 def test_a_region_is_enlarged_beside_its_reconstruction(model, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
-    inspected = inspect_picture(model, str(write(tmp_path / "large.png", pixels)), max_side=100).at(0.0)
-    region, repaired = inspected.enlarged(0)
+    inspected = inspect_picture(model, str(write(tmp_path / "large.png", pixels)), max_side=100).at_threshold(0.0)
+    region, repaired = inspected.enlarge_region(0)
     assert region.size == repaired.size == (480, 360)
     one = replace(inspected, regions=(Region((350, 280, 352, 283), 6, (351, 281), 0.9, (351, 281)),))
-    small, _ = one.enlarged(0)  # from the picture itself, not from the small one that is shown
+    small, _ = one.enlarge_region(0)  # from the picture itself, not from the small one that is shown
     seen = np.asarray(small.resize((26, 27), Image.Resampling.BOX)).astype(float)
     assert np.abs(seen[4:-4, 4:-4] - pixels[272:291, 342:360].astype(float)).mean() < 40
 
@@ -607,22 +607,22 @@ def test_the_downloads_are_exact_at_the_size_of_the_picture(model, tmp_path):
     assert Image.open(BytesIO(files["overlay.png"])).size == (400, 300)
     figures = json.loads(files["figures.json"])
     assert figures["score"] == inspected.score and len(figures["regions"]) == len(inspected.regions)
-    assert file_name(inspected, "mask.png") == "large_mask.png"
+    assert download_name(inspected, "mask.png") == "large_mask.png"
 
 
 def test_a_file_of_two_visitors_is_whole_at_any_moment():
     data = [bytes([i]) * 300_000 for i in range(2)]
     with ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(lambda i: written(data[i % 2], "same name.png"), range(64)))
+        paths = list(pool.map(lambda i: serve_bytes(data[i % 2], "same name.png"), range(64)))
     assert len(set(paths)) == 2
     assert [Path(path).read_bytes() for path in paths[:2]] == data
     assert [file.name for file in Path(paths[0]).parent.iterdir()] == ["same name.png"]
 
 
 def test_large_pictures_are_shown_as_jpeg_and_masks_never():
-    assert shown(Image.new("RGB", (1280, 900))).endswith(".jpg")
-    assert shown(Image.new("RGB", (256, 256))).endswith(".png")
-    assert shown(Image.new("L", (1280, 900))).endswith(".png")
+    assert serve_image(Image.new("RGB", (1280, 900))).endswith(".jpg")
+    assert serve_image(Image.new("RGB", (256, 256))).endswith(".png")
+    assert serve_image(Image.new("L", (1280, 900))).endswith(".png")
 
 
 def test_very_wide_pictures_are_shown_one_above_the_other(tab, tmp_path):
@@ -649,10 +649,10 @@ def test_judging_again_is_what_the_pipeline_says_at_that_threshold(
     at_own = inspect_picture(model, str(picture))
     for threshold in np.quantile(at_own.anomaly_map, [0.1, 0.5, 0.9, 0.999]):
         there = inspect_picture(model, str(picture), threshold=float(threshold))
-        again = at_own.at(float(threshold))
+        again = at_own.at_threshold(float(threshold))
         assert again.verdict == there.verdict and again.regions == there.regions
         assert np.array_equal(again.mask, there.mask)
-    assert at_own.at(at_own.own_threshold).verdict == at_own.verdict
+    assert at_own.at_threshold(at_own.own_threshold).verdict == at_own.verdict
 
 
 def test_what_is_shown_is_small_and_what_is_judged_is_not(model, tmp_path):
@@ -674,22 +674,22 @@ def test_small_regions_survive_in_a_picture_that_is_shown_smaller(model, tmp_pat
 
 def test_the_banner_names_verdict_score_threshold_p_value_rate_and_n(model, picture):
     inspected = inspect_picture(model, str(picture))
-    text = html.unescape(re.sub("<[^>]*>", " ", banner(inspected))).replace("\N{NO-BREAK SPACE}", " ")
+    text = html.unescape(re.sub("<[^>]*>", " ", verdict_banner(inspected))).replace("\N{NO-BREAK SPACE}", " ")
     verdict = inspected.verdict
     assert ("ANOMALOUS" if verdict.is_anomalous else "GOOD") in text
     for part in (f"{verdict.score:.3f}", f"{verdict.threshold:.3f}", f"p = {verdict.p_value:.3f}"):
         assert part in text
     assert "false-alarm rate 2.44 %, n = 40" in text
-    moved = banner(inspected.at(0.123))
+    moved = verdict_banner(inspected.at_threshold(0.123))
     assert "Threshold moved by hand" in moved and f"{inspected.own_threshold:.3f}" in moved
 
 
 def test_the_table_lists_the_regions_and_stops_at_ten(model, picture):
     inspected = inspect_picture(model, str(picture))
-    assert "No region" in region_table(inspected.at(1.0))
-    whole = region_table(inspected.at(0.0))
+    assert "No region" in region_table(inspected.at_threshold(1.0))
+    whole = region_table(inspected.at_threshold(0.0))
     assert "96 × 60 px" in whole and whole.count("<tr") == 2
-    many = max((inspected.at(t) for t in np.linspace(0.1, 0.9, 60)), key=lambda i: len(i.regions))
+    many = max((inspected.at_threshold(t) for t in np.linspace(0.1, 0.9, 60)), key=lambda i: len(i.regions))
     assert len(many.regions) > 10
     table = region_table(many)
     assert table.count("<tr") == 11 and f"{len(many.regions) - 10} more" in table
@@ -733,7 +733,7 @@ def test_a_picture_in_tiles_is_inspected_and_explained_where_it_stands_out(model
     top = 0 if y < 0.5 else 36
     np.testing.assert_array_equal(np.asarray(shown[0][0]), pixels[top : top + 64, 86:])
     steps = {"num_inference_steps": 5}
-    one, six = (seconds_to_book(str(model.folder), [p], 0, steps) for p in (pixels[:64, :64], pixels))
+    one, six = (gpu_seconds(str(model.folder), [p], 0, steps) for p in (pixels[:64, :64], pixels))
     assert six > one
 
 
@@ -754,7 +754,7 @@ def test_a_tiff_becomes_a_png_of_the_same_pixels_for_the_browser(tmp_path, mode)
         mode, (pixels[:, :, 0] * 257).astype(np.uint16)
     )
     path = write(tmp_path / "camera.tif", array)
-    png = viewable(upload(path))
+    png = convert_for_browser(upload(path))
     assert Path(png).suffix == ".png"
     assert np.array_equal(read_image(png), read_image(path))
 
@@ -763,7 +763,7 @@ def test_a_tiff_becomes_a_png_of_the_same_pixels_for_the_browser(tmp_path, mode)
 def test_a_broken_tiff_is_left_to_the_inspection(model, tmp_path):
     path = tmp_path / "camera.tif"
     path.write_bytes(b"II*\0 nonsense")
-    assert viewable(upload(path)) == gr.skip()
+    assert convert_for_browser(upload(path)) == gr.skip()
     with pytest.raises(gr.Error, match=r"`camera\.tif`"):
         inspect_upload(model, upload(path))
 
@@ -797,8 +797,8 @@ def test_what_gradio_itself_fails_at_is_a_sentence_too(caplog, value, sentence):
 
 
 def test_captions_are_words():
-    assert caption(Path("broken_thread_003.png")) == "broken thread"
-    assert caption(Path("007.png")) == "007"
+    assert example_caption(Path("broken_thread_003.png")) == "broken thread"
+    assert example_caption(Path("007.png")) == "007"
 
 
 def test_an_app_without_any_model_can_be_built(monkeypatch):

@@ -4,8 +4,9 @@ from html import escape
 from typing import Any
 
 from diffusionad.inspection import results
-from diffusionad.postprocessing.scoring import Region
-from diffusionad.ui.serving.inspection_state import Inspected
+from diffusionad.metric_labels import METRIC_LABELS
+from diffusionad.postprocessing.regions import Region
+from diffusionad.ui.serving.inspection_state import Inspection
 from diffusionad.ui.serving.model_registry import Model
 
 MAX_ROWS = 10  # of the table of regions
@@ -16,12 +17,12 @@ def percent(rate: float) -> str:
     return results.percent(rate).replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def waiting(text: str) -> str:
+def waiting_banner(text: str) -> str:
     """The banner before there is a verdict."""
     return f'<div class="verdict waiting" role="status"><div class="word">{escape(text)}</div></div>'
 
 
-def banner(inspected: Inspected) -> str:
+def verdict_banner(inspected: Inspection) -> str:
     """The verdict, readable from across the room, and why."""
     verdict = inspected.verdict
     word, kind, sign = ("ANOMALOUS", "anomalous", "✕") if verdict.is_anomalous else ("GOOD", "good", "✓")
@@ -41,8 +42,8 @@ def banner(inspected: Inspected) -> str:
     )
 
 
-def _explanations(inspected: Inspected) -> list[str]:
-    verdict, share = inspected.verdict, inspected.false_alarms()
+def _explanations(inspected: Inspection) -> list[str]:
+    verdict, share = inspected.verdict, inspected.expected_false_alarms()
     if share is None:
         return ["Not calibrated for these settings: the score has no p-value."]
     lines = [f"At most {percent(verdict.p_value)} of good parts score this high."]
@@ -54,14 +55,7 @@ def _explanations(inspected: Inspected) -> list[str]:
     return lines
 
 
-# A click anywhere in a row of the table, or the key on its button, enlarges the region.
-REGION_CLICKS = """element.addEventListener("click", (event) => {
-    const row = event.target.closest("tr[data-region]");
-    if (row) trigger("click", {region: Number(row.dataset.region)});
-});"""
-
-
-def region_table(inspected: Inspected) -> str:
+def region_table(inspected: Inspection) -> str:
     """The anomalous regions, highest peak first; a click on one enlarges it."""
     regions, pixels = inspected.regions, inspected.anomaly_map.size
     if not regions:
@@ -91,7 +85,7 @@ def _row(index: int, region: Region, pixels: int) -> str:
     return f'<tr data-region="{index}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
 
-def enlarged_line(inspected: Inspected, index: int) -> str:
+def enlarged_line(inspected: Inspection, index: int) -> str:
     """Which region is looked at closely."""
     region = inspected.regions[index]
     share = percent(region.area / inspected.anomaly_map.size)
@@ -100,7 +94,7 @@ def enlarged_line(inspected: Inspected, index: int) -> str:
     return f'<p class="note">{text}</p>'
 
 
-def run_line(inspected: Inspected) -> str:
+def run_line(inspected: Inspection) -> str:
     """Which model ran where, on what, and for how long."""
     height, width = inspected.anomaly_map.shape
     parts = [
@@ -123,7 +117,7 @@ def expected_line(seconds: float | None, device: str) -> str:
 NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
 
 # In the card, as far as metrics.json has them.
-FIGURES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "aupro": "AUPRO"}
+FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def model_card(model: Model) -> str:
@@ -134,7 +128,7 @@ def model_card(model: Model) -> str:
         scale = f", the shorter side at {config.shorter_side} px" if config.shorter_side else ""
         size = f"tiles of {size}{scale}"
     about = f"trained on {escape(config.category)}, " if config.category else ""
-    facts = [(label, figure(metrics, name)) for name, label in FIGURES.items()]
+    facts = [(METRIC_LABELS[name].heading, metric_value(metrics, name)) for name in FIGURES]
     facts = [(label, f"{value:.3f}") for label, value in facts if value is not None]
     facts.append(("Threshold", results.score_text(config.threshold)))
     if config.calibration is not None and config.calibration["threshold"] == config.threshold:
@@ -147,7 +141,7 @@ def model_card(model: Model) -> str:
     )
 
 
-def figure(metrics: dict[str, Any], name: str) -> float | None:
+def metric_value(metrics: dict[str, Any], name: str) -> float | None:
     """A measured value of metrics.json; None where it is absent."""
     entry = metrics.get(name)
     value = entry.get("value") if isinstance(entry, dict) else None

@@ -12,7 +12,7 @@ from diffusionad.inspection.results import Verdict
 from diffusionad.inspection.visualize import CONTOUR, DEFAULT_COLORMAP, HALO, colorize, draw_contours, overlay
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.known_marks import KnownMark
-from diffusionad.postprocessing.scoring import Region, encode_roi, find_regions
+from diffusionad.postprocessing.regions import Region, find_regions
 from diffusionad.settings import SCORE_SETTINGS
 from diffusionad.ui.serving.model_registry import Model
 
@@ -20,11 +20,11 @@ VIEWS = ("Overlay", "Contours", "Heat map", "Mask")
 MAX_NUMBERED = 10  # regions that carry their number in the picture, as in the table
 ENLARGED_SIDE = 480  # pixels, of a region that is looked at closely
 MIN_ENLARGED_SIDE = 24  # pixels of the picture: less is a blur
-UNSEEN = 0.35  # brightness that is left where the model does not look
+BRIGHTNESS_OUTSIDE = 0.35  # brightness that is left where the model does not look
 
 
 @dataclass(frozen=True)
-class Inspected:
+class Inspection:
     """What the page needs to show an inspection.
 
     Attributes:
@@ -67,7 +67,7 @@ class Inspected:
     regions: tuple[Region, ...] = ()
     verdict: Verdict | None = None
 
-    def at(self, threshold: float, min_region_area: int | None = None) -> "Inspected":
+    def at_threshold(self, threshold: float, min_region_area: int | None = None) -> "Inspection":
         """The same inspection judged at another threshold; no network runs."""
         min_area = self.min_region_area if min_region_area is None else min_region_area
         calibration = self.calibration
@@ -84,13 +84,13 @@ class Inspected:
         )
         return replace(self, min_region_area=min_area, mask=mask, regions=tuple(regions), verdict=verdict)
 
-    def calibrated(self, calibration: Calibration) -> "Inspected":
+    def with_calibration(self, calibration: Calibration) -> "Inspection":
         """The same inspection with another calibration of the model, at its threshold."""
         fits = None if self.calibration is None else calibration
         changed = replace(self, calibration=fits, own_threshold=calibration.threshold)
-        return changed.at(calibration.threshold)
+        return changed.at_threshold(calibration.threshold)
 
-    def false_alarms(self) -> float | None:
+    def expected_false_alarms(self) -> float | None:
         """Share of normal pictures above the threshold in force, as far as the calibration can tell."""
         if self.calibration is None:
             return None
@@ -102,7 +102,7 @@ class Inspected:
         y, x = divmod(int(self.anomaly_map.argmax()), width)
         return (y + 0.5) / height, (x + 0.5) / width
 
-    def enlarged(self, number: int) -> tuple[Image.Image, Image.Image]:
+    def enlarge_region(self, number: int) -> tuple[Image.Image, Image.Image]:
         """A region with some of its surroundings, and the same piece of the reconstruction."""
         height, width = self.anomaly_map.shape
         left, top, right, bottom = self.regions[number].box
@@ -121,7 +121,7 @@ class Inspected:
         repaired = self.reconstruction.resize(size, Image.Resampling.BICUBIC, [shown * edge for edge in box])
         return draw_contours(piece, np.asarray(mask) > 0.5), repaired
 
-    def plain_settings(self) -> dict[str, Any]:
+    def json_settings(self) -> dict[str, Any]:
         """What the visitor has set, for JSON."""
         plain = {name: value for name, value in self.settings.items() if name != "roi"}
         roi = {"roi": encode_roi(self.settings["roi"])} if "roi" in self.settings else {}
@@ -134,12 +134,12 @@ class Inspected:
         return self._draw_on(self.picture, view, opacity, colormap)
 
     def draw_at_full_size(self, opacity: float, colormap: str) -> Image.Image:
-        """The overlay on the picture as it was uploaded, without numbers."""
+        """The overlay on the picture as it was checked_upload, without numbers."""
         numberless = replace(self, regions=())
         return numberless._draw_on(self.full_picture(), VIEWS[0], opacity, colormap)
 
     def full_picture(self) -> Image.Image:
-        """RGB of the uploaded size; read again where a smaller one is shown."""
+        """RGB of the checked_upload size; read again where a smaller one is shown."""
         height, width = self.anomaly_map.shape
         return self.picture if self.picture.size == (width, height) else _to_pil(read_image(self.path))
 
@@ -162,7 +162,7 @@ class Inspected:
         if self.inside is None:
             return picture
         seen = Image.fromarray(self.inside).resize(picture.size, Image.Resampling.NEAREST)
-        return Image.composite(picture, picture.point(lambda value: value * UNSEEN), seen)
+        return Image.composite(picture, picture.point(lambda value: value * BRIGHTNESS_OUTSIDE), seen)
 
     def _number(self, drawn: Image.Image) -> Image.Image:
         """With the number of each region beside it, where there are several."""
@@ -189,7 +189,7 @@ def inspect_picture(
     max_side: int | None = None,
     calibration: Calibration | None = None,
     **settings: Any,
-) -> Inspected:
+) -> Inspection:
     """Run the model on a picture.
 
     Args:
@@ -224,7 +224,7 @@ def inspect_picture(
     scale = min(1, max_side / max(height, width)) if max_side else 1
     size = max(1, round(width * scale)), max(1, round(height * scale))
     shown = resize(picture, (size[1], size[0]))  # before the rounding: large pictures take seconds otherwise
-    inspected = Inspected(
+    inspected = Inspection(
         path=path,
         picture=_to_pil(shown),
         reconstruction=output.reconstruction[0].resize(size, Image.Resampling.BICUBIC),
@@ -241,14 +241,12 @@ def inspect_picture(
         known_marks=tuple(output.known_marks[0]),
         min_region_area=settings.get("min_region_area", config.min_region_area),
     )
-    return inspected.at(threshold)
+    return inspected.at_threshold(threshold)
 
 
 def _inside(model: Model, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
-    """[H',W'] bool, where the model looks in a picture of this size; None is everywhere."""
-    roi = {"roi": encode_roi(settings["roi"])} if "roi" in settings else {}
-    size = model.pipeline._model_size(size, "the picture")
-    inside = model.pipeline._inside({**model.pipeline.config, **settings, **roi}, size)
+    """Return where the model looks in a picture of this size, bool [H',W']; None is everywhere."""
+    inside = model.pipeline.region_of_interest(size, settings.get("roi"), settings.get("ignore_border"))
     return None if inside.all() else inside
 
 

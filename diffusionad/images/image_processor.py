@@ -1,0 +1,144 @@
+"""Pictures into the networks and out of them: any input at the model's size, as tiles and tensors."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diffusionad.images.image_io import ImageError, ImageSource, read_image, resize
+from diffusionad.images.tiling import TiledPicture, model_size
+
+ImageInput = ImageSource | Tensor
+
+OUTPUT_TYPES = ("pil", "np", "pt")
+
+
+@dataclass
+class PreparedPicture:
+    """A picture on its way through the networks.
+
+    Attributes:
+        tiled: the picture at the model's size [H',W',3] in [0, 1], and what is found in its tiles.
+        size: (H, W) of the picture itself.
+    """
+
+    tiled: TiledPicture
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ImageProcessor:
+    """How pictures come to the networks' square and range; the fields are settings of the pipeline.
+
+    Attributes:
+        image_size: side S of the square that the networks see, pixels.
+        resize_mode: "stretch" or "tile".
+        shorter_side: pixels to which pictures are scaled before they are cut into tiles; None keeps them.
+        antialias: average when shrinking.
+        input_range: (low, high) that 0..1 is mapped to.
+    """
+
+    image_size: int
+    resize_mode: str
+    shorter_side: int | None
+    antialias: bool
+    input_range: Sequence[float]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "ImageProcessor":
+        """Take the settings of a pipeline."""
+        names = ("image_size", "resize_mode", "shorter_side", "antialias", "input_range")
+        return cls(**{name: config[name] for name in names})
+
+    def model_size(self, size: tuple[int, int], name: str = "the picture") -> tuple[int, int]:
+        """Return the size (H', W') at which the networks see a picture of `size` (H, W)."""
+        return model_size(size, self.image_size, self.resize_mode, self.shorter_side, name)
+
+    def prepare(self, source: ImageInput, index: int = 0) -> PreparedPicture:
+        """Read one picture and bring it to the model's size.
+
+        Args:
+            source: path, PIL image, array, or tensor [C,H,W] in [0, 1].
+            index: place of the picture in the call, for errors.
+
+        Raises:
+            ImageError: a picture that cannot be used.
+            FileNotFoundError: no such file.
+        """
+        if isinstance(source, Tensor):
+            source = source.detach().float().cpu().permute(1, 2, 0).numpy()  # [C,H,W] -> [H,W,C]
+        array = read_image(source, name_of(index))  # [H,W,3] in [0,1]
+        name = f"`{source}`" if isinstance(source, str | os.PathLike) else name_of(index)
+        size = (array.shape[0], array.shape[1])
+        picture = resize(array, self.model_size(size, name), self.antialias)  # [H',W',3] in [0,1]
+        return PreparedPicture(TiledPicture(picture, self.image_size), size)
+
+    def to_tensor(self, tiles: Sequence[np.ndarray], device: torch.device) -> Tensor:
+        """Stack M tiles [S,S,3] in [0, 1] into x_0 [M,3,S,S] in the networks' range."""
+        x_0 = torch.from_numpy(np.stack(tiles)).permute(0, 3, 1, 2).contiguous()  # [M,3,S,S] in [0,1]
+        low, high = self.input_range
+        return (low + (high - low) * x_0).to(device)
+
+    def to_array(self, x: Tensor) -> np.ndarray:
+        """Return [M,3,S,S] in the networks' range as float32 [M,S,S,3], clamped to [0, 1]."""
+        low, high = self.input_range
+        return ((x.float() - low) / (high - low)).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
+    """Return one picture, a list of them, or a batch [N,...] as a list."""
+    if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
+        return list(image)
+    if isinstance(image, list | tuple):
+        return list(image)
+    return [image]
+
+
+def tiles_of(pictures: list[PreparedPicture], per_call: int) -> Iterator[list[tuple[PreparedPicture, int]]]:
+    """Yield the tiles of pictures, (picture, index of the tile), as many as the networks see at a time."""
+    tiles = [(picture, i) for picture in pictures for i in range(len(picture.tiled))]
+    yield from (tiles[k : k + per_call] for k in range(0, len(tiles), per_call))
+
+
+def collect(tiles: list[tuple[PreparedPicture, int]], maps: np.ndarray, reconstructions: np.ndarray) -> None:
+    """Blend the maps [M,S,S] and reconstructions [M,S,S,3] of tiles, all in [0, 1], into their pictures.
+
+    Raises:
+        RuntimeError: a map holds NaN.
+    """
+    if not np.isfinite(maps).all():
+        raise RuntimeError("The networks produced NaN; load them with dtype=torch.float32.")
+    for (picture, i), anomaly_map, reconstruction in zip(tiles, maps, reconstructions, strict=True):
+        picture.tiled.add(i, anomaly_map, reconstruction)
+
+
+def name_of(index: int) -> str:
+    """Name a picture by its place in the call, for errors."""
+    return f"`image[{index}]`"
+
+
+def check_tensor(tensor: Tensor, name: str) -> None:
+    """Raise an ImageError for a tensor that is no picture [C,H,W] of floats."""
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
+        raise ImageError(
+            f"{name} is a tensor of shape {tuple(tensor.shape)}; give [C,H,W] with C = 1, 3 or 4."
+        )
+    if not tensor.is_floating_point():
+        low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
+        raise ImageError(
+            f"{name} is a tensor of {tensor.dtype} with values {low}..{high}; give floats in 0..1."
+        )
+
+
+def to_output_type(reconstruction: np.ndarray, output_type: str) -> Image.Image | np.ndarray | Tensor:
+    """Convert a reconstruction [H',W',3] in [0, 1] to "pil", "np" or "pt"."""
+    if output_type == "pt":
+        return torch.from_numpy(reconstruction).permute(2, 0, 1).contiguous()  # [3,H',W']
+    if output_type == "np":
+        return reconstruction  # [H',W',3]
+    return Image.fromarray((reconstruction * 255).round().astype(np.uint8))

@@ -1,0 +1,83 @@
+"""Where to look: a region of interest as a mask, in a JSON config, and at the model's size."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from diffusionad.images.image_io import ImageSource, read_image
+
+
+def encode_roi(roi: np.ndarray) -> dict:
+    """A bool mask as uncompressed COCO run lengths (column-major, zeros first): fits into a JSON config."""
+    flat = np.asarray(roi, dtype=bool).ravel(order="F")
+    changes = np.flatnonzero(np.diff(flat.astype(np.int8))) + 1
+    counts = np.diff(np.concatenate([[0], changes, [flat.size]])).tolist()
+    return {"size": list(roi.shape), "counts": ([0] if flat.size and flat[0] else []) + counts}
+
+
+def decode_roi(rle: dict) -> np.ndarray:
+    """The inverse of `encode_roi`: [H,W] bool."""
+    values = np.arange(len(rle["counts"])) % 2 == 1
+    return np.repeat(values, rle["counts"]).reshape(rle["size"], order="F")
+
+
+def border_mask(size: tuple[int, int], ignore_border: int) -> np.ndarray:
+    """[H,W] bool for a `size` of (H, W), False within `ignore_border` pixels of the edge."""
+    inside = np.ones(size, dtype=bool)
+    if ignore_border:
+        inside[:] = False
+        inside[ignore_border:-ignore_border, ignore_border:-ignore_border] = True
+    return inside
+
+
+def read_roi(roi: ImageSource | Any) -> np.ndarray:
+    """Read any mask.
+
+    Args:
+        roi: path, PIL image, array or tensor [H,W]; non-zero pixels are inside, or opaque ones where some of
+            it is transparent.
+
+    Returns:
+        [H,W] bool.
+
+    Raises:
+        ImageError: not a picture; the message says why.
+        FileNotFoundError: no such file.
+    """
+    if hasattr(roi, "detach"):  # a tensor, named without importing torch
+        roi = (roi.squeeze() != 0).cpu().numpy().astype(np.uint8)
+    elif isinstance(roi, np.ndarray) and roi.dtype.kind in "bi":
+        roi = (roi != 0).astype(np.uint8)
+    if not isinstance(roi, Image.Image | np.ndarray):
+        read_image(roi)  # for its errors
+        roi = Image.open(roi)
+    if isinstance(roi, Image.Image) and roi.has_transparency_data:
+        alpha = np.asarray(roi.convert("RGBA"))[:, :, 3]
+        if alpha.min() < 255:  # what drawing programs save
+            roi = alpha
+    return read_image(roi, "`roi`").max(axis=2) > 0
+
+
+def region_of_interest(settings: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
+    """Return where the map counts, bool [H',W'] for a model's size of (H', W').
+
+    Args:
+        settings: `roi` (run lengths or None) and `ignore_border` of a pipeline.
+        size: (H', W').
+
+    Raises:
+        ValueError: no pixel is left.
+    """
+    height, width = size
+    inside = border_mask(size, settings["ignore_border"])
+    if settings["roi"] is not None:
+        roi = Image.fromarray(decode_roi(settings["roi"]))
+        # Where it shrinks, any part of a pixel inside the region keeps the pixel.
+        is_smaller = roi.width < width and roi.height < height
+        method = Image.Resampling.NEAREST if is_smaller else Image.Resampling.BOX
+        inside &= np.asarray(roi.convert("L").resize((width, height), method)) > 0
+    if not inside.any():
+        raise ValueError("`roi` leaves no pixel to look at; mark with non-zero pixels where to look.")
+    return inside
