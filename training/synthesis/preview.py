@@ -1,27 +1,150 @@
-"""To see and to time what the synthesis makes: the command line of `python -m training.synthesis`."""
+"""Show and time the synthetic defects that a network is trained on: `diffusionad preview`."""
 
 import argparse
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..config.schema import DataConfig, load_config, preset_names
+from ..config.loader import load_config, preset_names
+from ..config.schema import FAMILIES, KINDS, DataConfig, SynthesisConfig
 from ..data.catalog import scan
-from .anomalies import FAMILIES, KINDS, SynthesisConfig, SyntheticSample, synthesize
+from .anomalies import SyntheticSample, synthesize
 from .dataset import crop_window, to_model_size
 from .foreground import foreground_source
 from .textures import TextureBank
 
 CAPTION = 14  # pixels above each sample, for the name of its family
 GAP = 4
+SIZE_MIN = 16  # pixels, of the side of a sample
+
+Pictures = list[tuple[np.ndarray, np.ndarray | None]]  # float32 [H,W,3] in [0, 1] and foreground, bool [H,W]
+
+
+def write_preview(
+    config: SynthesisConfig,
+    data: DataConfig,
+    output: Path | None,
+    *,
+    count: int = 32,
+    columns: int = 4,
+    seed: int = 0,
+    benchmark: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write a sheet of synthetic training samples, time the synthesis, or both.
+
+    Args:
+        config: settings of the defects.
+        data: settings of the pictures; `path` and `category` name the data set.
+        output: picture file of the sheet (normal picture, synthetic sample, mask); None for no sheet.
+        count: number of samples.
+        columns: samples abreast on the sheet.
+        seed: seed of the pictures, crops and defects.
+        benchmark: time each family of `config`, then `config` itself.
+        say: takes the lines of the report.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: a setting is not allowed, or there are no pictures or textures.
+    """
+    for name, value, least in (
+        ("count", count, 1),
+        ("columns", columns, 1),
+        ("size", data.image_size, SIZE_MIN),
+    ):
+        if value < least:
+            raise ValueError(f"`{name}` is {value}; it must be {least} or more")
+    textures = TextureBank(Path(data.texture_folder) if data.texture_folder else None, data.image_size)
+    rng = np.random.default_rng(seed)
+    pictures = _pictures(data, count, rng)
+    found = sum(foreground is not None for _, foreground in pictures)
+    say(f"foreground found in {found} of {len(pictures)} pictures")
+    crops = [_crop(*pictures[i % len(pictures)], data, [seed, i]) for i in range(count)]
+    always = dataclasses.replace(config, probability=1)
+    if output is not None:
+        samples = [
+            (image, synthesize(image, rng, always, textures, foreground)) for image, foreground in crops
+        ]
+        contact_sheet(samples, columns).save(output)
+    if benchmark:
+        for family in config.families:
+            rate = samples_per_second(crops, dataclasses.replace(always, families=(family,)), textures)
+            say(f"{family:10s} {rate:6.0f} samples/s of one core, all with a defect")
+        rate = samples_per_second(crops, config, textures)
+        say(f"as trained {rate:6.0f} samples/s of one core, {config.probability:.0%} with a defect")
+
+
+def preview_settings(
+    path: str,
+    category: str = "",
+    *,
+    preset: str | None = None,
+    families: Sequence[str] = (),
+    kind: str | None = None,
+    textures: str | None = None,
+    foreground: str | None = None,
+    size: int | None = None,
+) -> tuple[SynthesisConfig, DataConfig]:
+    """Return the settings of a preview: those of a preset, replaced where an argument is given.
+
+    Args:
+        path: a data set, or a folder of good pictures.
+        category: category of a data set with several.
+        preset: name of a preset or a TOML file; None for the paper's settings.
+        families: families of defects.
+        kind: kind of the part, one of `KINDS`.
+        textures: folder of textures.
+        foreground: source of the foreground.
+        size: side of the samples in pixels.
+
+    Returns:
+        The settings of the defects and of the pictures.
+
+    Raises:
+        ValueError: a setting is unknown or not allowed.
+    """
+    preset_config = load_config(preset) if preset else None
+    config = preset_config.synthesis if preset_config else SynthesisConfig()
+    data = preset_config.data if preset_config else DataConfig()
+    if families:
+        config = dataclasses.replace(config, families=tuple(families))
+    if kind:
+        config = dataclasses.replace(config, kind=kind)
+    image_size = size or data.image_size
+    return config, dataclasses.replace(
+        data,
+        path=path,
+        category=category,
+        image_size=image_size,
+        shorter_side=max(image_size, data.shorter_side) if data.shorter_side else 0,
+        texture_folder=textures or data.texture_folder,
+        foreground=foreground or data.foreground,
+    )
+
+
+def _pictures(data: DataConfig, count: int, rng: np.random.Generator) -> Pictures:
+    """Read up to `count` random training pictures and find their foregrounds."""
+    paths = [record.image for record in scan(data.path, data.category or None).train]
+    find_foreground = foreground_source(data.foreground)
+    chosen = [paths[index] for index in rng.permutation(len(paths))[:count]]
+    images = [to_model_size(path, data) for path in chosen]
+    return [(image, find_foreground(image, path)) for image, path in zip(images, chosen, strict=True)]
+
+
+def _crop(
+    image: np.ndarray, foreground: np.ndarray | None, data: DataConfig, seed: list[int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Crop as in training: a tile where the pipeline sees tiles, else the whole picture."""
+    window = crop_window(image.shape[:2], data.image_size, np.random.default_rng(seed))
+    return image[window], None if foreground is None else foreground[window]
 
 
 def contact_sheet(samples: list[tuple[np.ndarray, SyntheticSample]], columns: int) -> Image.Image:
-    """Normal picture [S,S,3] in [0, 1], synthetic one, mask; `columns` such triples abreast."""
+    """Lay out normal picture [S,S,3] in [0, 1], synthetic sample and mask, `columns` triples abreast."""
     size = samples[0][0].shape[0]
     width, height = 3 * (size + GAP) + GAP, size + CAPTION + GAP
     sheet = Image.new("RGB", (columns * width, -(-len(samples) // columns) * height), "white")
@@ -35,15 +158,11 @@ def contact_sheet(samples: list[tuple[np.ndarray, SyntheticSample]], columns: in
     return sheet
 
 
-def samples_per_second(
-    images: Sequence[np.ndarray],
-    foregrounds: Sequence[np.ndarray | None],
-    config: SynthesisConfig,
-    textures: TextureBank,
-) -> float:
-    """Samples of `synthesize` a second of one core, in processor time, after the texture bank was warmed.
+def samples_per_second(crops: Pictures, config: SynthesisConfig, textures: TextureBank) -> float:
+    """Measure the samples that `synthesize` makes in a second of one core, in processor time.
 
-    The same 200 samples five times, the quickest counts: what else the machine does can only slow it down.
+    The texture bank is filled first. The same 200 samples run five times and the quickest run counts: other
+    programs can only slow it down.
     """
     rng = np.random.default_rng(0)
     for _ in range(4 * len(textures)):
@@ -53,101 +172,51 @@ def samples_per_second(
         rng = np.random.default_rng(0)
         start = time.process_time()
         for index in range(200):
-            choice = index % len(images)
-            synthesize(images[choice], rng, config, textures, foregrounds[choice])
+            image, foreground = crops[index % len(crops)]
+            synthesize(image, rng, config, textures, foreground)
         seconds.append(time.process_time() - start)
     return 200 / min(seconds)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.synthesis", description=__doc__)
     parser.add_argument("--data", required=True, help="a data set, or a folder of good pictures")
-    parser.add_argument("--category", help="of a data set of several")
-    parser.add_argument("--output", type=Path, help="the contact sheet: picture, synthetic, mask")
+    parser.add_argument("--category", default="", help="category of a data set with several")
+    parser.add_argument("--output", type=Path, help="picture file: normal picture, synthetic sample, mask")
     parser.add_argument("--benchmark", action="store_true", help="print samples per second of each family")
-    parser.add_argument(
-        "--preset",
-        help=f"whose defects and crops, {', '.join(preset_names())} or a TOML file; default: the paper's",
-    )
-    parser.add_argument("--families", help=f"in place of the preset's, of {','.join(FAMILIES)}")
-    parser.add_argument("--kind", choices=KINDS, help="in place of the preset's")
-    parser.add_argument("--textures", type=Path, help="folder of textures such as DTD; default: the preset's")
-    parser.add_argument(
-        "--foreground", help="classical, rembg, none, or a folder of masks; default: the preset's"
-    )
-    parser.add_argument("--size", type=int, help="side in pixels; default: the preset's")
-    parser.add_argument("--count", type=int, default=32, help="pictures on the sheet")
-    parser.add_argument("--columns", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--preset", help=f"{', '.join(preset_names())} or a TOML file (the paper's settings)")
+    parser.add_argument("--families", help=f"families of defects, of {','.join(FAMILIES)} (the preset's)")
+    parser.add_argument("--kind", choices=KINDS, help="kind of the part (the preset's)")
+    parser.add_argument("--textures", help="folder of textures such as DTD (the preset's)")
+    parser.add_argument("--foreground", help="classical, rembg, none, or a folder of masks (the preset's)")
+    parser.add_argument("--size", type=int, help="side of the samples in pixels (the preset's)")
+    parser.add_argument("--count", type=int, default=32, help="number of samples")
+    parser.add_argument("--columns", type=int, default=4, help="samples abreast on the sheet")
+    parser.add_argument("--seed", type=int, default=0, help="seed of pictures, crops and defects")
     options = parser.parse_args(arguments)
     if options.output is None and not options.benchmark:
         parser.error("nothing to do: give --output SHEET.png, --benchmark, or both")
-    if options.count < 1 or options.columns < 1 or (options.size is not None and options.size < 16):
-        parser.error("--count and --columns must be 1 or more, --size 16 or more")
     try:
-        options.config = _config(options)
-        options.data_config = _data_config(options)
-        options.paths = [record.image for record in scan(options.data, options.category).train]
-        data = options.data_config
-        options.source = foreground_source(data.foreground)
-        options.bank = TextureBank(data.texture_folder or None, data.image_size)
-    except (ValueError, FileNotFoundError) as error:
+        config, data = preview_settings(
+            options.data,
+            options.category,
+            preset=options.preset,
+            families=options.families.split(",") if options.families else (),
+            kind=options.kind,
+            textures=options.textures,
+            foreground=options.foreground,
+            size=options.size,
+        )
+        write_preview(
+            config,
+            data,
+            options.output,
+            count=options.count,
+            columns=options.columns,
+            seed=options.seed,
+            benchmark=options.benchmark,
+        )
+    except (ValueError, OSError) as error:
         parser.error(str(error))
-    return options
-
-
-def _config(options: argparse.Namespace) -> SynthesisConfig:
-    """The preset's, or the paper's, with what was asked for."""
-    config = load_config(options.preset).synthesis if options.preset else SynthesisConfig()
-    given = {"families": options.families and tuple(options.families.split(",")), "kind": options.kind}
-    return dataclasses.replace(config, **{k: v for k, v in given.items() if v})
-
-
-def _data_config(options: argparse.Namespace) -> DataConfig:
-    """How the preset sees pictures: their size, crops of them, what it pastes where."""
-    config = load_config(options.preset).data if options.preset else DataConfig()
-    size = options.size or config.image_size
-    shorter_side = max(size, config.shorter_side) if config.shorter_side else 0
-    given = {
-        "foreground": options.foreground,
-        "texture_folder": str(options.textures) if options.textures else None,
-    }
-    given = {name: value for name, value in given.items() if value}
-    return dataclasses.replace(config, image_size=size, shorter_side=shorter_side, **given)
-
-
-def _cropped(
-    image: np.ndarray, foreground: np.ndarray | None, options: argparse.Namespace, index: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """As training sees it: a crop where the pipeline sees tiles, else all of it."""
-    rng = np.random.default_rng([options.seed, index])
-    window = crop_window(image.shape[:2], options.data_config.image_size, rng)
-    return image[window], None if foreground is None else foreground[window]
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    options = _parse(arguments)
-    rng = np.random.default_rng(options.seed)
-    paths = [options.paths[index] for index in rng.permutation(len(options.paths))[: options.count]]
-    images = [to_model_size(path, options.data_config) for path in paths]
-    foregrounds = [options.source(image, path) for image, path in zip(images, paths, strict=True)]
-    print(f"foreground found in {sum(mask is not None for mask in foregrounds)} of {len(images)} pictures")
-    pairs = [
-        _cropped(images[i % len(images)], foregrounds[i % len(images)], options, i)
-        for i in range(options.count)
-    ]
-    images, foregrounds = zip(*pairs, strict=True)
-    always = dataclasses.replace(options.config, probability=1)
-    if options.output is not None:
-        samples = []
-        for image, foreground in pairs:
-            samples.append((image, synthesize(image, rng, always, options.bank, foreground)))
-        contact_sheet(samples, options.columns).save(options.output)
-    if options.benchmark:
-        for family in options.config.families:
-            config = dataclasses.replace(always, families=(family,))
-            rate = samples_per_second(images, foregrounds, config, options.bank)
-            print(f"{family:10s} {rate:6.0f} samples/s of one core, all with a defect")
-        rate = samples_per_second(images, foregrounds, options.config, options.bank)
-        print(f"as trained {rate:6.0f} samples/s of one core, {options.config.probability:.0%} with a defect")
+    return 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config.schema import load_config
+from training.config.loader import load_config
 from training.synthesis import perlin
 from training.synthesis.anomalies import (
     FAMILIES,
@@ -605,7 +605,7 @@ def test_the_matting_model_is_asked_for_a_mask_and_doubted_where_it_sees_nothing
 def test_the_sheet_shows_what_a_preset_trains_on(tmp_path: Path, picture, capsys, monkeypatch):
     timed = []
     monkeypatch.setattr(
-        "training.synthesis.preview.samples_per_second", lambda *args: timed.append(args[2]) or 1
+        "training.synthesis.preview.samples_per_second", lambda crops, config, textures: timed.append(config) or 1
     )
     for i in range(2):
         (tmp_path / f"cup{i}/train/good").mkdir(parents=True)
