@@ -13,10 +13,18 @@ import diffusionad
 
 PACKAGE = ROOT / "diffusionad"
 
-HEAVY = {"accelerate", "gradio", "matplotlib", "ray", "scipy", "skimage", "sklearn", "torchvision"}
-MAY_BE_HEAVY = ("ui", "at_scale.py", "export.py")
+HEAVY = {"accelerate", "gradio", "matplotlib", "ray", "skimage", "sklearn", "torchvision"}
+MAY_BE_HEAVY = ("ui",)
 # They also serve the exported model, which runs without torch.
-WITHOUT_TORCH = ("image_io", "tiling", "scoring", "calibration", "drift", "visualize")
+WITHOUT_TORCH = (
+    "images.image_io",
+    "images.tiling",
+    "inspection.panel",
+    "inspection.visualize",
+    "postprocessing.calibration",
+    "postprocessing.drift",
+    "postprocessing.scoring",
+)
 
 
 def python_files(folder: str) -> list[Path]:
@@ -24,15 +32,20 @@ def python_files(folder: str) -> list[Path]:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Top-level names of all imports of a file, those inside functions included."""
+    """Return the top-level names of a file's absolute imports, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
-            found.add(node.module.partition(".")[0])
+            found |= {node.module.partition(".")[0]} if node.level == 0 else set()
     return found
+
+
+def levels_of(path: Path) -> list[int]:
+    """Return the number of leading dots of each `from ... import` of a file."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node.level for node in nodes if isinstance(node, ast.ImportFrom)]
 
 
 def offenders(paths: list[Path], forbidden: set[str]) -> dict[str, set[str]]:
@@ -60,9 +73,22 @@ def test_the_package_needs_neither_training_nor_hub():
     assert offenders(python_files("diffusionad"), {"training", "hub"}) == {}
 
 
-def test_training_and_hub_meet_on_disk_only():
-    assert offenders(python_files("training"), {"hub"}) == {}
-    assert offenders(python_files("hub"), {"training"}) == {}
+@pytest.mark.parametrize("folder", ["training", "hub"])
+def test_training_and_hub_meet_on_disk_only_and_work_under_any_name(folder):
+    """In a wheel they are `diffusionad.training` and `diffusionad.hub`: they import themselves relatively."""
+    assert python_files(folder)
+    assert offenders(python_files(folder), {"training", "hub"}) == {}
+
+
+@pytest.mark.parametrize("folder", ["training", "hub"])
+def test_relative_imports_stay_inside_their_folder(folder):
+    for path in python_files(folder):
+        depth = len(path.relative_to(ROOT).parent.parts)
+        assert all(level <= depth for level in levels_of(path)), path
+
+
+def test_the_package_imports_itself_absolutely():
+    assert [p for p in python_files("diffusionad") if any(levels_of(p))] == []
 
 
 def test_nothing_imports_torchvision():
@@ -71,18 +97,19 @@ def test_nothing_imports_torchvision():
 
 
 def test_what_serves_the_exported_model_needs_no_torch():
-    modules = [m for m in WITHOUT_TORCH if (PACKAGE / f"{m}.py").is_file()]
-    assert offenders([PACKAGE / f"{m}.py" for m in modules], {"torch", "diffusers"}) == {}
-    assert modules_loaded_by(f"import {', '.join(f'diffusionad.{m}' for m in modules)}") == set()
+    paths = [PACKAGE / f"{module.replace('.', '/')}.py" for module in WITHOUT_TORCH]
+    assert offenders(paths, {"torch", "diffusers"}) == {}
+    loaded = modules_loaded_by(f"import {', '.join(f'diffusionad.{m}' for m in WITHOUT_TORCH)}")
+    assert loaded & {"torch", "diffusers"} == set()
 
 
-def test_importing_the_package_loads_neither_torch_nor_diffusers():
+def test_importing_the_package_loads_neither_torch_nor_diffusers_nor_scipy():
     assert modules_loaded_by("import diffusionad; dir(diffusionad); diffusionad.__version__") == set()
 
 
 def modules_loaded_by(code: str) -> set[str]:
-    """Which of torch and diffusers a fresh process has loaded after running `code`."""
-    report = "import sys; print(*({'torch', 'diffusers'} & set(sys.modules)))"
+    """Return which heavy packages a fresh process has loaded after running `code`."""
+    report = "import sys; print(*({'torch', 'diffusers', 'scipy'} & set(sys.modules)))"
     ran = subprocess.run(
         [sys.executable, "-c", f"{code}; {report}"], capture_output=True, text=True, check=True
     )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffusionad.images.image_io import read_image
+from diffusionad.inspection.panel import panel
 from diffusionad.inspection.results import Result, Verdict, save_png, verdicts_of
-from diffusionad.inspection.visualize import draw_contours, overlay, panel
+from diffusionad.inspection.visualize import draw_contours, overlay
 
 if TYPE_CHECKING:
     from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline

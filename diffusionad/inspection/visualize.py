@@ -1,15 +1,13 @@
-"""What was found, for the eye: heat map, overlay, contours, and a side-by-side panel. NumPy and Pillow only.
+"""Findings drawn for the eye: heat map, overlay, contours. Free of torch; `panel.py` puts them side by side.
 
 Colours are told apart by brightness first, so that they survive colour blindness and a grey printer.
 """
 
-import unicodedata
-
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
+from scipy.ndimage import binary_dilation, generate_binary_structure
 
 from diffusionad.images.image_io import check_unit_range, read_image
-from diffusionad.inspection.results import Verdict
 
 # 32 evenly spaced colours a map, between which `colorize` interpolates: within 2/255 of matplotlib's tables.
 # inferno, magma, viridis: Nathaniel Smith and Stefan van der Walt, CC0. turbo: Anton Mikhailov, Google,
@@ -42,6 +40,8 @@ SAFE_COLORMAPS = ("inferno", "magma", "viridis")  # for the colour-blind
 # Colours and opacities are worked out for these values and looked up for the pixels: pictures have millions.
 LEVELS = np.linspace(0, 1, 65536)
 
+CROSS, SQUARE = generate_binary_structure(2, 1), generate_binary_structure(2, 2)  # [3,3] bool each
+
 Color = tuple[int, int, int]
 
 CONTOUR: Color = (0, 229, 255)  # cyan: in no colour of inferno, nor in most materials
@@ -56,7 +56,7 @@ NORMAL: Color = (38, 166, 154)
 def colorize(
     anomaly_map: np.ndarray, colormap: str = DEFAULT_COLORMAP, threshold: float | None = None
 ) -> np.ndarray:
-    """Colours of an anomaly map.
+    """Return the colours of an anomaly map.
 
     Args:
         anomaly_map: [H,W] in [0, 1].
@@ -75,7 +75,7 @@ def colorize(
     values = LEVELS
     if threshold is not None:
         values = np.interp(LEVELS, [0, max(threshold, 1e-6), 1 + 1e-6], [0, 0.5, 1])
-    return _table(colormap)[(values * 255).round().astype(np.uint8)][_to_levels(anomaly_map)]
+    return color_table(colormap)[(values * 255).round().astype(np.uint8)][_to_levels(anomaly_map)]
 
 
 def overlay(
@@ -85,7 +85,7 @@ def overlay(
     colormap: str = DEFAULT_COLORMAP,
     threshold: float | None = None,
 ) -> Image.Image:
-    """The picture with the heat map over it, transparent where nothing was found.
+    """Lay the heat map over the picture, transparent where nothing was found.
 
     Args:
         image: PIL image, or [H,W,3] float in [0, 1] or uint8.
@@ -102,9 +102,9 @@ def overlay(
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"`opacity` is {opacity!r}; give a number in 0..1.")
-    picture = _to_pil(image)
+    picture = to_pil(image)
     heat = Image.fromarray(colorize(anomaly_map, colormap, threshold))
-    _check_size("anomaly_map", anomaly_map, picture)
+    check_size("anomaly_map", anomaly_map, picture)
     # Squared below the threshold: what is nearly normal should tint the picture hardly at all.
     weight = LEVELS if threshold is None else np.minimum(LEVELS / max(threshold, 1e-6), 1) ** 2
     alpha = (opacity * 255 * weight).round().astype(np.uint8)[_to_levels(anomaly_map)]  # [H,W]
@@ -134,8 +134,8 @@ def draw_contours(
     Raises:
         ValueError: sizes that differ, or a width below 1.
     """
-    picture = _to_pil(image)
-    _check_size("mask", mask, picture)
+    picture = to_pil(image)
+    check_size("mask", mask, picture)
     width = max(2, round(max(mask.shape) / 600)) if width is None else width
     if width < 1:
         raise ValueError(f"`width` is {width!r}; give at least 1 pixel.")
@@ -146,131 +146,8 @@ def draw_contours(
     return Image.fromarray(pixels)
 
 
-def panel(
-    image: Image.Image | np.ndarray,
-    reconstruction: Image.Image | np.ndarray,
-    anomaly_map: np.ndarray,
-    mask: np.ndarray,
-    verdict: Verdict,
-    title: str = "",
-    colormap: str = DEFAULT_COLORMAP,
-    opacity: float = 0.55,
-    tile_size: int = 320,
-) -> Image.Image:
-    """One picture that says it all: picture, reconstruction, heat map and overlay under the verdict.
-
-    Args:
-        image: PIL image, or [H,W,3] float in [0, 1] or uint8.
-        reconstruction: the same without the anomaly, of any size.
-        anomaly_map: [H,W] in [0, 1], of the picture's size.
-        mask: [H,W] bool, of the picture's size.
-        verdict: what the headline says.
-        title: small line above, such as the file's name.
-        colormap: one of `COLORMAPS`; its middle is at the threshold.
-        opacity: of the heat map in the overlay, in [0, 1].
-        tile_size: height of the four pictures, pixels (less when they are very wide); text grows with it.
-
-    Returns:
-        RGB image, a little more than four tiles wide.
-
-    Raises:
-        ValueError: sizes that differ, values out of range, an unknown colour map.
-    """
-    picture = _to_pil(image)
-    _check_size("anomaly_map", anomaly_map, picture)
-    _check_size("mask", mask, picture)
-    unit = tile_size / 320
-    scale = min(tile_size / picture.height, 1.25 * tile_size / picture.width)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-
-    # Map and mask are drawn at the size of the tile: a contour keeps its width, a single pixel its contour.
-    small = picture.resize(size, Image.Resampling.LANCZOS)
-    small_map = np.asarray(
-        Image.fromarray(anomaly_map.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    ).clip(0, 1)
-    covered = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX))
-    small_mask = covered > min(1, scale) ** 2 / 5  # a pixel may be shared out among four, not among more
-    blended = overlay(small, small_map, opacity, colormap, verdict.threshold)
-    tiles = {
-        "picture": small,
-        "reconstruction": _to_pil(reconstruction).resize(size, Image.Resampling.BICUBIC),
-        "anomaly map": Image.fromarray(colorize(small_map, colormap, verdict.threshold)),
-        "overlay": draw_contours(blended, small_mask, width=max(1, round(2 * unit))),
-    }
-    return _compose(tiles, _color_bar(colormap, verdict.threshold, size[1], unit), verdict, title, unit)
-
-
-def _compose(
-    tiles: dict[str, Image.Image], bar: Image.Image, verdict: Verdict, title: str, unit: float
-) -> Image.Image:
-    """Headline, tiles, the colour bar behind the heat map, captions."""
-    margin, gap = round(20 * unit), round(14 * unit)
-    caption_font, headline_font = (ImageFont.load_default(size=n * unit) for n in (15, 18))
-    pill_text = verdict.word.upper()
-    pill_width = headline_font.getlength(pill_text) + 28 * unit
-    headline = verdict.details[:1].upper() + verdict.details[1:]
-
-    widths = {name: max(tile.width, round(caption_font.getlength(name))) for name, tile in tiles.items()}
-    widths["anomaly map"] += round(6 * unit) + bar.width
-    tiles_width = sum(widths.values()) + gap * (len(tiles) - 1)
-    headline_width = round(pill_width + gap + headline_font.getlength(headline))
-    content_width = max(tiles_width, headline_width)
-    title_height = round(26 * unit) if title else 0
-    tiles_top = margin + title_height + round(36 * unit) + gap
-    tiles_height = max(next(iter(tiles.values())).height, bar.height)
-    height = tiles_top + tiles_height + round(28 * unit) + margin // 2
-
-    canvas = Image.new("RGB", (content_width + 2 * margin, height), BACKGROUND)
-    draw = ImageDraw.Draw(canvas)
-    if title:
-        draw.text((margin, margin), _fit(title, caption_font, content_width), MUTED, caption_font, "la")
-    y = margin + title_height + 18 * unit
-    draw.rounded_rectangle(
-        (margin, y - 17 * unit, margin + pill_width, y + 17 * unit),
-        radius=17 * unit,
-        fill=ANOMALOUS if verdict.is_anomalous else NORMAL,
-    )
-    draw.text((margin + pill_width / 2, y), pill_text, BACKGROUND, headline_font, "mm")
-    draw.text((margin + pill_width + gap, y), headline, TEXT, headline_font, "lm")
-    x = margin + (content_width - tiles_width) // 2
-    for name, tile in tiles.items():
-        canvas.paste(tile, (x, tiles_top))
-        if name == "anomaly map":
-            canvas.paste(bar, (x + tile.width + round(6 * unit), tiles_top))
-        draw.text((x, tiles_top + tiles_height + 8 * unit), name, MUTED, caption_font, "la")
-        x += widths[name] + gap
-    return canvas
-
-
-def _color_bar(colormap: str, threshold: float, height: int, unit: float) -> Image.Image:
-    """The scale of the heat map: 0 at the bottom, the threshold in the middle, 1 at the top."""
-    font = ImageFont.load_default(size=13 * unit)
-    height = max(height, round(60 * unit))  # room for the three figures beside a very wide picture
-    labels = {"1": 0.0, f"{threshold:.2f}": 0.5, "0": 1.0}
-    strip = round(10 * unit)
-    width = strip + round(8 * unit + max(map(font.getlength, labels)))
-    bar = Image.new("RGB", (width, height), BACKGROUND)
-    colors = _table(colormap)[np.linspace(255, 0, height).round().astype(int)]  # [height,3]
-    bar.paste(Image.fromarray(np.repeat(colors[:, None], strip, axis=1)), (0, 0))
-    draw = ImageDraw.Draw(bar)
-    for text, place in labels.items():
-        y = min(max(place * height, 6 * unit), height - 6 * unit)
-        draw.text((strip + 6 * unit, y), text, MUTED, font, "lm")
-    draw.line((0, height / 2, strip + 3 * unit, height / 2), TEXT, max(1, round(unit)))
-    return bar
-
-
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """`text` in letters that Pillow's own font has, its beginning cut off where it is too long."""
-    text = unicodedata.normalize("NFKD", text)
-    text = "".join(c if c.isascii() else "?" for c in text if not unicodedata.combining(c))
-    while font.getlength(text) > width and len(text) > 4:
-        text = "..." + text[4:]
-    return text
-
-
-def _table(colormap: str) -> np.ndarray:
-    """[256,3] uint8."""
+def color_table(colormap: str) -> np.ndarray:
+    """Return the colours of a map from 0 to 1, [256,3] uint8."""
     anchors = np.array([list(bytes.fromhex(color)) for color in COLORMAPS[colormap].split()])  # [32,3]
     places = np.linspace(0, len(anchors) - 1, 256)
     channels = [np.interp(places, np.arange(len(anchors)), channel) for channel in anchors.T]
@@ -278,7 +155,7 @@ def _table(colormap: str) -> np.ndarray:
 
 
 def _contour(mask: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """[H,W] bool each: the line of `width` around a mask, and the thinner seam around the line."""
+    """Return the line of `width` around a mask and the thinner seam around the line, [H,W] bool each."""
     core = np.zeros_like(mask)  # mask without the picture's edge, where the line runs inside of it
     core[width:-width, width:-width] = mask[width:-width, width:-width]
     grown = _dilate(mask, width)
@@ -287,36 +164,29 @@ def _contour(mask: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Binary dilation by an octagon: squares and crosses of 3 x 3 take turns."""
-    mask = mask.copy()
-    for i in range(radius):
-        vertical = mask.copy()
-        vertical[1:] |= mask[:-1]
-        vertical[:-1] |= mask[1:]
-        source = vertical if i % 2 == 0 else mask  # of both axes one after the other: a square; else a cross
-        grown = vertical.copy()
-        grown[:, 1:] |= source[:, :-1]
-        grown[:, :-1] |= source[:, 1:]
-        mask = grown
-    return mask
+    """Dilate a mask by an octagon: as many squares as crosses of 3 x 3, one square more for an odd radius."""
+    grown = binary_dilation(mask, SQUARE, iterations=(radius + 1) // 2)
+    # SciPy would repeat 0 iterations until nothing changes.
+    return binary_dilation(grown, CROSS, iterations=radius // 2) if radius > 1 else grown
 
 
-def _to_pil(image: Image.Image | np.ndarray) -> Image.Image:
-    """RGB; read like any other picture, so that the overlay shows what the model saw."""
+def to_pil(image: Image.Image | np.ndarray) -> Image.Image:
+    """Return an RGB image, read like any other picture, so that the overlay shows what the model saw."""
     if isinstance(image, Image.Image) and image.mode == "RGB" and not image.info:
         return image  # nothing to interpret, such as a rotation or a transparent colour
     return Image.fromarray((read_image(image) * 255 + 0.5).astype(np.uint8))
 
 
 def _to_levels(anomaly_map: np.ndarray) -> np.ndarray:
-    """[H,W] uint16, positions in `LEVELS`."""
+    """Return positions in `LEVELS`, [H,W] uint16."""
     if anomaly_map.ndim != 2:
         raise ValueError(f"`anomaly_map` has shape {anomaly_map.shape}; give [H,W].")
     check_unit_range(anomaly_map, "`anomaly_map`")
     return (anomaly_map * (len(LEVELS) - 1) + 0.5).astype(np.uint16)
 
 
-def _check_size(name: str, array: np.ndarray, image: Image.Image) -> None:
+def check_size(name: str, array: np.ndarray, image: Image.Image) -> None:
+    """Raise a ValueError where a map or mask, [H,W], differs in size from its picture."""
     if array.shape != (image.height, image.width):
         raise ValueError(
             f"`{name}` has shape {array.shape}, the picture is {image.height} x {image.width}; "

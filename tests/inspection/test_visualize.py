@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusionad.inspection.panel import panel
 from diffusionad.inspection.results import Verdict
 from diffusionad.inspection.visualize import (
     ANOMALOUS,
@@ -14,7 +15,6 @@ from diffusionad.inspection.visualize import (
     colorize,
     draw_contours,
     overlay,
-    panel,
 )
 
 VERDICT = Verdict(True, 0.812, 0.431, 0.004, 0.01, 999)

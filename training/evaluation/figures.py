@@ -10,8 +10,9 @@ from sklearn.metrics import roc_curve
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.images.image_io import read_image
+from diffusionad.inspection.panel import panel
 from diffusionad.inspection.results import score_text, verdicts_of
-from diffusionad.inspection.visualize import ANOMALOUS, NORMAL, colorize, draw_contours, panel
+from diffusionad.inspection.visualize import ANOMALOUS, NORMAL, colorize, draw_contours
 
 from ..data.catalog import Record
 from ..data.masks import read_mask
