@@ -1,4 +1,4 @@
-"""Data sets as they are downloaded, as one list of records.
+"""Read data sets as downloaded into one list of records.
 
 `python -m training.data PATH` prints what a data set holds, then what is wrong with it, file by file.
 """
@@ -21,10 +21,10 @@ __all__ = ["Catalog", "Record", "categories", "scan"]
 
 
 def categories(path: str | Path) -> list[str]:
-    """Names of the categories of a data set; one, the folder's name, where it is a category itself.
+    """List the categories of a data set; a folder that is a category itself gives its own name.
 
     Raises:
-        FileNotFoundError: no such folder.
+        FileNotFoundError: there is no such folder.
     """
     return _recognize(path)[2]
 
@@ -35,14 +35,14 @@ def scan(path: str | Path, category: str | None = None) -> Catalog:
     Args:
         path: a data set as downloaded, one category of it, or any folder of good pictures, sub-folders
             included; or `hf:` and an id of the Hugging Face Hub.
-        category: which, of `categories(path)`; None where there is only one.
+        category: one of `categories(path)`; None for a data set with only one.
 
     Returns:
-        Its training and test pictures, sorted by name.
+        The training and test pictures, sorted by name.
 
     Raises:
-        FileNotFoundError: no such folder.
-        ValueError: no pictures, no such category, or defective pictures without their masks.
+        FileNotFoundError: there is no such folder.
+        ValueError: no pictures, no such category, or some defective pictures lack their masks.
     """
     reader, root, names = _recognize(path)
     if category is None and len(names) > 1:
@@ -59,9 +59,9 @@ def scan(path: str | Path, category: str | None = None) -> Catalog:
 
 
 def _recognize(path: str | Path) -> tuple[ModuleType, Path | str, list[str]]:
-    """The reader of a data set, where that begins, its categories.
+    """Return the reader of a data set, its root and its categories.
 
-    Archives often wrap a data set in a folder or two: while nothing else is there, look inside.
+    Archives often wrap a data set in a folder or two: look inside while a folder holds only one folder.
     """
     if str(path).startswith(hugging_face.PREFIX):
         name = str(path).removeprefix(hugging_face.PREFIX)
@@ -82,7 +82,7 @@ def _recognize(path: str | Path) -> tuple[ModuleType, Path | str, list[str]]:
 
 
 def _require_masks(catalog: Catalog) -> None:
-    """Where some defective pictures have masks, all must: figures over a part would mislead."""
+    """Raise a ValueError where only some defective pictures have masks: figures over a part mislead."""
     defective = [record for record in catalog.test if record.label]
     missing = [record for record in defective if record.mask is None]
     if missing and len(missing) < len(defective):
@@ -94,9 +94,10 @@ def _require_masks(catalog: Catalog) -> None:
 
 
 def describe(catalog: Catalog) -> dict[str, str]:
-    """A row of the table: counts, and what the files' headers say."""
+    """Return a row of the table: counts, and the sizes and modes in the headers of the files."""
     records = catalog.train + catalog.test
-    sizes, modes = Counter(), Counter()
+    sizes: Counter[str] = Counter()
+    modes: Counter[str] = Counter()
     for record in records:
         try:
             with Image.open(record.image) as picture:
@@ -118,13 +119,13 @@ def describe(catalog: Catalog) -> dict[str, str]:
 
 
 def _most(counts: Counter[str]) -> str:
-    """The two most frequent values, and how many more there are."""
+    """Name the two most frequent values, and the number of others."""
     named = ", ".join(value for value, _ in counts.most_common(2))
     return named if len(counts) <= 2 else f"{named}, {len(counts) - 2} more"
 
 
 def _table(rows: list[dict[str, str]]) -> str:
-    """Aligned columns under the names of the keys."""
+    """Align the rows in columns under the names of their keys."""
     lines = [list(rows[0]), *(list(row.values()) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, file by file, before any time is spent on training with it."""
+"""Check a data set file by file before training spends time on it."""
 
 import hashlib
 from collections import Counter
@@ -14,34 +14,36 @@ from diffusionad.images.image_io import ImageError, read_image
 from .masks import read_mask
 from .records import Record
 
-LEAST_GOOD = 8  # pictures, to train, validate and calibrate with
-NAMED_AT_MOST = 10  # files of an unusual size or mode; beyond that it is not unusual
+LEAST_GOOD = 8  # good pictures to train, validate and calibrate with
+NAMED_AT_MOST = 10  # files of an unusual size or mode; more than these are not unusual
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one picture was found to be."""
+    """Size, mode and hash of a picture."""
 
     record: Record
     size: str
     mode: str
-    sha256: str  # of its pixels: a copy in another format is a copy
+    sha256: str  # hash of the pixels: the same picture in another format is a copy
 
 
 def check(records: list[Record]) -> list[str]:
-    """Read every picture and mask once.
+    """Read every picture and mask once, and report faults.
 
     Args:
-        records: of one category, training and test.
+        records: training and test pictures of one category.
 
     Returns:
-        Warnings, of what can be trained with but should be known: copies, mixed sizes and modes, black masks.
+        Warnings about usable data: copies, mixed sizes and modes, black masks.
 
     Raises:
-        ValueError: what cannot be used, all of it in one message: unreadable files, masks of another size,
-            too few good pictures, all good pictures the same.
+        ValueError: unusable data, listed in one message: unreadable files, masks of another size, too few
+            good pictures, good pictures that are all the same.
     """
-    seen, errors, warnings = [], [], []
+    seen: list[Seen] = []
+    errors: list[str] = []
+    warnings: list[str] = []
     for record in tqdm(records, desc="checking pictures", unit="picture", leave=False, disable=None):
         try:
             found, shape = _look_at(record)
@@ -61,7 +63,7 @@ def check(records: list[Record]) -> list[str]:
         errors.append(f"all {len(good)} good pictures are the same, such as `{good[0].record.image}`")
     if errors:
         listed = "\n  ".join(errors)
-        raise ValueError(f"the data has {len(errors)} faults; mend or remove these files:\n  {listed}")
+        raise ValueError(f"the data has {len(errors)} faults; repair or remove these files:\n  {listed}")
     warnings += _copies(seen)
     warnings += _mixture(good, "sizes", lambda found: found.size)
     warnings += _mixture(good, "modes", lambda found: found.mode)
@@ -78,8 +80,9 @@ def _look_at(record: Record) -> tuple[Seen, tuple[int, int]]:
 
 
 def _copies(seen: list[Seen]) -> list[str]:
-    """Pictures with the same pixels: of training in the test, or several times in one of them."""
-    warnings, first = [], {}
+    """Report pictures with the same pixels, within a split or across the two."""
+    warnings: list[str] = []
+    first: dict[str, Record] = {}
     for found in seen:
         twin = first.setdefault(found.sha256, found.record)
         record = found.record
@@ -98,7 +101,7 @@ def _copies(seen: list[Seen]) -> list[str]:
 
 
 def _mixture(seen: list[Seen], name: str, of: Callable[[Seen], str]) -> list[str]:
-    """One warning where the good pictures differ, which names the unusual ones if they are few."""
+    """Report differing good pictures in one warning, which names the unusual ones if they are few."""
     counts = Counter(of(found) for found in seen)
     usual = counts.most_common(1)[0][0]
     unusual = [found.record.image for found in seen if of(found) != usual]

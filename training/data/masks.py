@@ -1,4 +1,4 @@
-"""True masks as they are published: 0 and 255, 0 and small integers, palettes, 16 bits, one bit, JPEG."""
+"""Read true masks as published: 0 and 255, 0 and small integers, palettes, 16 bits, one bit, JPEG."""
 
 from pathlib import Path
 
@@ -9,17 +9,20 @@ from diffusionad.images.image_io import ImageError, resize
 
 
 def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Where a picture is anomalous, bool [H,W]; nowhere without a file.
+    """Read a mask: True on anomalous pixels, bool [H,W]; False everywhere without a file.
 
-    Whatever is not black counts: VisA numbers its defects 1, 2, 3, and in 8 bits these look black. In a JPEG
-    black is not quite black, so half the range is needed there.
+    Every value above 0 counts: VisA numbers its defects 1, 2, 3, which look black in 8 bits. JPEG does not
+    keep black exactly, so that a mask in JPEG counts from half the range on.
 
     Args:
-        path: the mask's file, or None.
-        shape: (height, width) of its picture; None not to compare.
+        path: mask file, or None.
+        shape: (height, width) of the picture; None skips the comparison.
+
+    Returns:
+        The mask, bool [H,W].
 
     Raises:
-        ImageError: the mask cannot be read, or has another size than its picture.
+        ImageError: the mask cannot be read, or its size differs from that of the picture.
     """
     if path is None:
         assert shape is not None
@@ -27,14 +30,15 @@ def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.nda
     try:
         with Image.open(path) as image:
             is_lossy = image.format == "JPEG"
-            # A palette's entries are colours; other modes keep their numbers, lest 1 of 65535 become 0.
+            # Entries of a palette are colours; other modes keep their numbers, or 1 of 65535 would become 0.
             values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
             if image.mode in ("LA", "RGBA"):
                 values = values[..., :-1]
     except (OSError, SyntaxError, TypeError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ImageError(f"`{path}` cannot be read as a mask ({error}); copy it again.") from error
-    mask = values > (127 if is_lossy else 0)
-    mask = mask.any(axis=2) if mask.ndim == 3 else mask
+    mask = np.asarray(values > (127 if is_lossy else 0))
+    if mask.ndim == 3:
+        mask = np.any(mask, axis=2)
     if shape is not None and mask.shape != tuple(shape):
         raise ImageError(
             f"`{path}` is {mask.shape[1]} x {mask.shape[0]}, its picture {shape[1]} x {shape[0]}; "
@@ -44,5 +48,5 @@ def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.nda
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask at another (height, width), positive wherever any of it falls: a thin crack stays whole."""
+    """Resize a mask to (height, width); any touched pixel is positive, so that thin cracks stay whole."""
     return resize(mask.astype(np.float32), size) > 0

@@ -1,4 +1,4 @@
-"""A data set as the rest of the project sees it: records of pictures; and how their files are found."""
+"""Records of pictures, catalogs of records, and helpers that find picture files in folders."""
 
 import re
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from pathlib import Path
 from diffusionad.images.image_io import IMAGE_SUFFIXES
 
 GOOD = "good"
-GOOD_NAMES = (GOOD, "ok", "normal")  # what published data sets call the folder of good pictures
+GOOD_NAMES = (GOOD, "ok", "normal")  # names of the folder of good pictures in published data sets
 
 
 @dataclass(frozen=True)
 class Record:
-    """One picture and what is known about it.
+    """A picture with its labels.
 
     Attributes:
-        image: its file.
+        image: picture file.
         split: "train" or "test".
-        label: 0 normal, 1 anomalous.
-        defect: kind of defect, "good" for normal ones.
-        mask: file of the true mask, None for normal pictures and where there is none.
-        clean: file of the same picture without the defect, where a rendered data set has one.
-        category: of the data set, such as "bottle".
-        part: name of the part that it shows, where several pictures show the same; empty where none does.
+        label: 0 for a normal picture, 1 for an anomalous one.
+        defect: kind of defect, "good" for a normal picture.
+        mask: file of the true mask; None for a normal picture, or where the data set has no mask.
+        clean: file of the same picture without the defect, as rendered data sets have it.
+        category: category of the data set, such as "bottle".
+        part: name of the pictured part where several pictures show the same part, else empty.
     """
 
     image: Path
@@ -36,7 +36,7 @@ class Record:
 
 
 def parts_of(records: list[Record]) -> dict[Path, str]:
-    """Files of pictures that are not the only ones of their part, and its name."""
+    """Map the pictures of parts that were photographed several times to the name of their part."""
     return {record.image: record.part for record in records if record.part}
 
 
@@ -45,11 +45,11 @@ class Catalog:
     """One category of a data set.
 
     Attributes:
-        category: its name.
+        category: name of the category.
         train: good pictures to train with, sorted by name.
-        test: labelled pictures, sorted by kind of defect and name; empty where there are none.
-        layout: how the files lie, such as "VisA".
-        notes: what was decided while reading, for the person who trains.
+        test: labelled pictures, sorted by kind of defect and name; may be empty.
+        layout: layout of the files, such as "VisA".
+        notes: decisions made while reading, for the person who trains.
     """
 
     category: str
@@ -60,7 +60,7 @@ class Catalog:
 
 
 def pictures(folder: Path, recursive: bool = False) -> list[Path]:
-    """Picture files of a folder, sorted by name; not the hidden ones that a Mac puts into archives."""
+    """List the picture files of a folder by name, without the hidden ones that a Mac puts into archives."""
     entries = folder.rglob("*") if recursive else folder.glob("*")
     return sorted(
         path
@@ -72,18 +72,18 @@ def pictures(folder: Path, recursive: bool = False) -> list[Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Visible folders of a folder, in natural order: Class2 before Class10."""
+    """List the visible folders of a folder in natural order: Class2 before Class10."""
     found = [path for path in folder.glob("*") if path.is_dir() and not _is_hidden(path.name)]
     return sorted(found, key=lambda path: natural_order(path.name))
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:
-    """A key that sorts the numbers within names by value."""
+    """Return a key that sorts the numbers within names by value."""
     return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
 
 
 def child(folder: Path, *names: str) -> Path | None:
-    """The first entry of a folder with one of these names, in whatever case."""
+    """Return the first entry of a folder with one of these names, in any case."""
     if not folder.is_dir():
         return None
     entries = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True)}
@@ -91,7 +91,7 @@ def child(folder: Path, *names: str) -> Path | None:
 
 
 def by_stem(files: list[Path], suffix: str = "") -> dict[str, Path]:
-    """Files by their stem in lower case; with `suffix`, only those whose stem ends so, without it."""
+    """Map stems in lower case to files; with `suffix`, keep files whose stem has it, and remove it."""
     stems = [(path.stem.lower(), path) for path in files]
     return {stem.removesuffix(suffix): path for stem, path in stems if stem.endswith(suffix)}
 

@@ -1,5 +1,5 @@
-"""One module per layout of files: `NAME`; `categories(root)`, empty where a folder is not its; `read`."""
+"""One module per layout: `NAME`, `categories(root)` (empty for another layout), `read(root, category)`."""
 
 from . import dagm, folder, kolektor, magnetic_tile, mvtec, visa
 
-READERS = (visa, dagm, magnetic_tile, kolektor, mvtec, folder)  # the first that sees something reads
+READERS = (visa, dagm, magnetic_tile, kolektor, mvtec, folder)  # the first one with categories reads

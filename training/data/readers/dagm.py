@@ -2,8 +2,8 @@
 
     Class1 .. Class10/{Train,Test}/0576.PNG, Label/Labels.txt, Label/0576_label.PNG
 
-A line of Labels.txt is: number, 1 for defective, picture, 0, label picture or 0. `Train` holds defective
-pictures, too; training on good ones leaves them out. Unpacked one by one, a class lies in Class1/Class1.
+A line of Labels.txt holds: number, 1 for defective, picture, 0, label picture or 0. `Train` holds defective
+pictures, too; they are left out of training. Archives unpacked one by one give Class1/Class1.
 """
 
 from pathlib import Path
@@ -11,19 +11,20 @@ from pathlib import Path
 from ..records import GOOD, Catalog, Record, by_stem, child, pictures, subfolders
 
 NAME = "DAGM 2007"
-DEFECT = "defect"  # each class has one kind, which has no name
+DEFECT = "defect"  # each class has one kind of defect, without a name
 
 
 def categories(root: Path) -> list[str]:
-    """Class1 .. Class10, those that are there; one where the folder is a class itself."""
+    """List the classes among Class1 .. Class10, or the folder itself where it is a class."""
     if _class_folder(root):
         return [root.resolve().name]
     return [folder.name for folder in subfolders(root) if _class_folder(folder)]
 
 
 def read(root: Path, category: str) -> Catalog:
-    """One class: good pictures of `Train`, and all of `Test`."""
+    """Read one class: the good pictures of `Train`, and all of `Test`."""
     folder = _class_folder(root) or _class_folder(root / category)
+    assert folder is not None, "`categories` found the class"
     train, test = (_read_half(child(folder, half), half.lower(), category) for half in ("Train", "Test"))
     left_out = sum(record.label for record in train)
     note = f"{left_out} defective pictures of `Train` are left out: training is on good ones"
@@ -39,8 +40,9 @@ def _class_folder(folder: Path) -> Path | None:
     return None
 
 
-def _read_half(folder: Path, split: str, category: str) -> list[Record]:
-    labels = child(folder, "Label")
+def _read_half(folder: Path | None, split: str, category: str) -> list[Record]:
+    labels = folder and child(folder, "Label")
+    assert folder and labels, "`_class_folder` found both"
     masks, is_defective = by_stem(pictures(labels), "_label"), _listed(child(labels, "Labels.txt"))
     records = []
     for image in pictures(folder):
@@ -53,7 +55,7 @@ def _read_half(folder: Path, split: str, category: str) -> list[Record]:
 
 
 def _listed(path: Path | None) -> dict[str, bool]:
-    """Whether a picture is defective, by its stem; the first line of the file is another number."""
+    """Map stems of pictures to "is defective"; the first line of the file is another number."""
     lines = path.read_text(encoding="utf-8-sig").splitlines() if path else []
     fields = [line.split() for line in lines]
     return {Path(field[2]).stem.lower(): field[1] == "1" for field in fields if len(field) > 2}

@@ -1,7 +1,7 @@
 """Any folder of good pictures, with or without folders of test pictures beside them.
 
-Everything is good but what lies in `test/<defect>`, `ground_truth`, `clean`; where there is a folder `good`
-(`ok`, `normal`), that alone is good, and the folders beside it are kinds of defect.
+All pictures outside `test/<defect>`, `ground_truth` and `clean` are good. Where there is a folder `good`
+(`ok`, `normal`), only its pictures are good, and the folders beside it are kinds of defect.
 """
 
 from pathlib import Path
@@ -14,15 +14,15 @@ NOT_GOOD = ("test", "ground_truth", "clean")
 
 
 def categories(root: Path) -> list[str]:
-    """The folder itself, whatever it holds."""
+    """Return the name of the folder, whatever it holds."""
     return [root.resolve().name]
 
 
 def read(root: Path, category: str) -> Catalog:
-    """One category; `train` is empty when there are no pictures at all.
+    """Read one category; `train` is empty where there are no pictures.
 
     Raises:
-        ValueError: masks lie among the pictures.
+        ValueError: there are masks among the pictures.
     """
     _refuse_masks(root)
     good = child(root, *GOOD_NAMES)
@@ -42,7 +42,7 @@ def read(root: Path, category: str) -> Catalog:
 
 
 def _refuse_masks(root: Path) -> None:
-    """A mask that was trained on as a picture would spoil everything, unseen."""
+    """Raise a ValueError for masks among the good pictures: training would take them for pictures."""
     files = [
         path for path in pictures(root, recursive=True) if not _lies_in(path.relative_to(root), NOT_GOOD)
     ]

@@ -1,20 +1,21 @@
 """Data sets of the library `datasets`: `hf:org/name` of the Hub, or `hf:FOLDER` with parquet or pictures.
 
-The pictures are written once, byte for byte, into MVTec-AD's layout under the library's cache, and read
-there. Columns are found by type and name: the picture is the image column, a mask one whose name says so; the
-label names the kind of defect, or says good. A folder of pictures may name both in `metadata.csv`.
+The pictures are written once, byte for byte, in MVTec-AD's layout under the library's cache, and read there.
+Columns are found by type and name: an image column holds the pictures, an image column named like a mask the
+masks; the label names the kind of defect, or says good. A folder of pictures may name both in `metadata.csv`.
 """
 
 import hashlib
 import io
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from PIL import Image
+
+from diffusionad.files import replacing
 
 from ..records import GOOD, GOOD_NAMES, Catalog
 from . import mvtec
@@ -28,13 +29,13 @@ NORMAL = {*GOOD_NAMES, "0", "false", "no_defect", "no defect", "defect_free", "n
 
 
 def categories(name: str) -> list[str]:
-    """Its configurations if there are several, else the values of a column `category`, else its own name."""
+    """List the configurations if there are several, else the column `category`, else the data set's name."""
     configurations = _configurations(name)
     return configurations if len(configurations) > 1 else mvtec.categories(_on_disk(name, None))
 
 
 def read(name: str, category: str) -> Catalog:
-    """One category, downloaded if need be.
+    """Read one category; download it if necessary.
 
     Raises:
         ValueError: `datasets` is not installed, there is no such data set, or its columns are not understood.
@@ -59,7 +60,7 @@ def _configurations(name: str) -> list[str]:
 
 
 def _loading(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of the library gives, its errors as one kind."""
+    """Call a function of the library; turn its errors into a ValueError."""
     try:
         return function(*arguments)
     except (OSError, ValueError, _library().exceptions.DatasetsError) as error:
@@ -67,23 +68,22 @@ def _loading(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _on_disk(name: str, configuration: str | None) -> Path:
-    """The folder of all categories, written unless it is there."""
+    """Return the folder of all categories; write it where it is missing."""
     datasets = _library()
     halves = _loading(name, datasets.load_dataset, name, configuration)
     fingerprint = hashlib.sha256("".join(half._fingerprint for half in halves.values()).encode()).hexdigest()
     folder = Path(datasets.config.HF_CACHE_HOME) / "diffusionad" / f"{_safe(name)}-{fingerprint[:16]}"
     if not folder.is_dir():
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        for half_name, half in halves.items():
-            keeps_defects = half_name != "train" or len(halves) == 1
-            _write(half, half_name, partial, configuration or Path(name).name, keeps_defects)
-        partial.rename(folder)  # under its name it is whole
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(folder) as partial:
+            for half_name, half in halves.items():
+                keeps_defects = half_name != "train" or len(halves) == 1
+                _write(half, half_name, partial, configuration or Path(name).name, keeps_defects)
     return folder
 
 
 def _write(half: Any, half_name: str, root: Path, category: str, keeps_defects: bool) -> None:
-    """One split. Good pictures of "train" are trained on, its defective ones tested if nothing else is."""
+    """Write one split: good pictures of "train" to train with; its defective ones only if asked to."""
     image_column, mask_column, label_column, category_column = _columns(half)
     for column in filter(None, (image_column, mask_column)):
         half = half.cast_column(column, _library().Image(decode=False))
@@ -100,10 +100,10 @@ def _write(half: Any, half_name: str, root: Path, category: str, keeps_defects: 
 
 
 def _columns(half: Any) -> tuple[str, str | None, str | None, str | None]:
-    """Names of the columns of picture, mask, label and category.
+    """Return the names of the columns of picture, mask, label and category.
 
     Raises:
-        ValueError: no picture, or masks without a label.
+        ValueError: there is no column of pictures, or a mask without a label.
     """
     images = [name for name, kind in half.features.items() if isinstance(kind, _library().Image)]
     masks = [name for name in images if any(part in name.lower() for part in MASK_NAMES)]
@@ -127,9 +127,9 @@ def _text(half: Any, column: str, row: dict[str, Any]) -> str | None:
 
 
 def _kind(label: str | None, half_name: str) -> str:
-    """The kind of defect as a name for a folder; numbers, yes and no name none.
+    """Return the kind of defect as a folder name; labels like 1 or true name no kind.
 
-    Where all of "train" is of one kind, the library leaves its labels empty.
+    The library leaves labels empty where all of "train" is of one kind.
     """
     if label is None and half_name != "train":
         raise ValueError(f"the split {half_name!r} has pictures without a label; label all, or none.")
@@ -139,9 +139,10 @@ def _kind(label: str | None, half_name: str) -> str:
 
 
 def _save(image: dict[str, Any], path: Path) -> None:
-    """The encoded picture as it is, under the extension of its format."""
+    """Write the encoded picture unchanged, with the extension of its format."""
     data = image["bytes"] or Path(image["path"]).read_bytes()
     with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format is not None, "a picture that was opened has a format"
         extension = picture.format.lower()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_name(f"{path.name}.{extension}").write_bytes(data)

@@ -2,8 +2,8 @@
 
     kos01 .. kos50/Part0.jpg, Part0_label.bmp
 
-There is no split for training on good pictures alone. Here every fourth commutator is tested, so that no part
-of it is trained on, and every cracked part.
+The release has no split for training on good pictures alone. Here the test split is every fourth commutator,
+whose parts are all left out of training, and every cracked part.
 """
 
 import re
@@ -18,17 +18,19 @@ TESTED = 4
 
 
 def categories(root: Path) -> list[str]:
-    """One, where there are folders kos01, kos02, and so on."""
+    """Return the one category where there are folders kos01, kos02, and so on."""
     return [CATEGORY] if _units(root) else []
 
 
 def read(root: Path, category: str) -> Catalog:
-    """All of it.
+    """Read the whole data set.
 
     Raises:
-        ValueError: pictures without a label; the message lists them.
+        ValueError: pictures lack their label; the message lists them.
     """
-    train, test, unlabelled = [], [], []
+    train: list[Record] = []
+    test: list[Record] = []
+    unlabelled: list[str] = []
     for number, unit in enumerate(_units(root), start=1):
         files = pictures(unit)
         labels = by_stem(files, "_label")

@@ -2,10 +2,11 @@
 
     MT_Free, MT_Blowhole, MT_Break, MT_Crack, MT_Fray, MT_Uneven/Imgs/exp1_num_4727.{jpg,png}
 
-The release has no split. The one in the literature is a list of training pictures, a name a line: put it
+The release has no split. The split in the literature is a list of training pictures, one name a line: put it
 beside the folders as a text file with "train" in its name. Each tile was filmed under six exposures, and the
-list puts pictures of the same tile into both training and test: who remembers its stains from one exposure
-raises no alarm at another. Without the list a fifth of the good tiles is tested, with all their pictures.
+list divides the pictures of a tile between training and test: a model that remembers the stains of a tile
+from one exposure raises no alarm at another. Without the list a fifth of the good tiles is tested, with all
+their pictures.
 """
 
 import hashlib
@@ -18,21 +19,23 @@ from ..records import GOOD, Catalog, Record, by_stem, child, pictures, subfolder
 NAME = "Magnetic Tile Defects"
 CATEGORY = "magnetic_tile"
 PREFIX = "mt_"
-SAME_TILE = 300  # frames of the film from one picture to the next, up to which they may show the same tile
+SAME_TILE = 300  # frames between two pictures, up to which they may show the same tile
 
 
 def categories(root: Path) -> list[str]:
-    """One, where there is a folder MT_Free."""
+    """Return the one category where there is a folder MT_Free."""
     return [CATEGORY] if child(root, "MT_Free") else []
 
 
 def read(root: Path, category: str) -> Catalog:
-    """All of it.
+    """Read the whole data set.
 
     Raises:
-        ValueError: several training lists, or one that names pictures that are not there.
+        ValueError: there are several training lists, or the list names missing pictures.
     """
-    good, masked = _images(child(root, "MT_Free"))
+    free = child(root, "MT_Free")
+    assert free is not None, "`categories` found the folder"
+    good, masked = _images(free)
     tiles = _tiles([path.stem for path in good])
     chosen, note = _training_names(root, good, tiles)
     tile_of = {stem: tile[0] for tile in tiles for stem in tile}
@@ -53,7 +56,7 @@ def read(root: Path, category: str) -> Catalog:
 
 
 def _images(folder: Path) -> tuple[list[Path], dict[str, Path]]:
-    """The pictures, and the masks by their stem."""
+    """Return the pictures, and the masks by their stem."""
     files = pictures(child(folder, "Imgs") or folder)
     is_mask = [path.suffix.lower() == ".png" for path in files]
     masks = [path for path, mask in zip(files, is_mask, strict=True) if mask]
@@ -61,7 +64,7 @@ def _images(folder: Path) -> tuple[list[Path], dict[str, Path]]:
 
 
 def _training_names(root: Path, good: list[Path], tiles: list[list[str]]) -> tuple[set[str], str]:
-    """Stems of the pictures to train with, and where they come from."""
+    """Return the stems of the pictures to train with, and a note on their choice."""
     lists = [path for path in sorted(root.glob("*")) if _is_training_list(path)]
     if not lists:
         trained = [tile for tile in tiles if hashlib.sha256(tile[0].encode()).digest()[0] % 5]
@@ -84,11 +87,11 @@ def _training_names(root: Path, good: list[Path], tiles: list[list[str]]) -> tup
 
 
 def _tiles(stems: list[str]) -> list[list[str]]:
-    """Names of pictures, together where they may show the same tile: it was filmed without a pause."""
+    """Group the names of pictures that may show the same tile: it was filmed without a pause."""
     frames = {stem: int(found[1]) for stem in stems if (found := re.search(r"num_(\d+)$", stem.lower()))}
     tiles = [[stem] for stem in stems if stem not in frames]
     last = -SAME_TILE - 1
-    for stem in sorted(frames, key=frames.get):
+    for stem in sorted(frames, key=lambda stem: frames[stem]):
         if frames[stem] - last > SAME_TILE:
             tiles.append([])
         tiles[-1].append(stem)

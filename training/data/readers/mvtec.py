@@ -2,8 +2,8 @@
 
     <category>/train/good, test/good, test/<defect>, ground_truth/<defect>/<name>_mask.png
 
-BTAD says "ok" for good and "ko" for defective, and its masks lack "_mask", as VisA's do. A rendered data set
-may bring `clean/<defect>/`, its pictures without the defect.
+BTAD says "ok" for good and "ko" for defective; its masks lack "_mask", as VisA's do. A rendered data set may
+have `clean/<defect>/`, the same pictures without the defect.
 """
 
 from pathlib import Path
@@ -14,20 +14,21 @@ NAME = "MVTec-AD"
 
 
 def categories(root: Path) -> list[str]:
-    """The folder itself, or its folders, where they have a `train` folder."""
+    """List the folders with a `train` folder: the folder itself, or those in it."""
     if child(root, "train"):
         return [root.resolve().name]
     return [folder.name for folder in subfolders(root) if child(folder, "train")]
 
 
 def read(root: Path, category: str) -> Catalog:
-    """One category.
+    """Read one category.
 
     Raises:
-        ValueError: a `train` folder with neither pictures nor a folder `good`.
+        ValueError: the `train` folder has neither pictures nor a folder `good`.
     """
     folder = root if child(root, "train") else root / category
     train_folder = child(folder, "train")
+    assert train_folder is not None, "`categories` found the folder"
     good = child(train_folder, *GOOD_NAMES)
     train = [Record(i, "train", 0, GOOD, category=category) for i in pictures(good or train_folder)]
     if not train and good is None:
@@ -38,8 +39,8 @@ def read(root: Path, category: str) -> Catalog:
 
 
 def read_test(folder: Path, category: str) -> list[Record]:
-    """The labelled pictures of `test/<defect>`, with masks and clean twins where there are any."""
-    records = []
+    """Read the labelled pictures of `test/<defect>`, with their masks and clean twins if any."""
+    records: list[Record] = []
     test = child(folder, "test")
     for kind in subfolders(test) if test else []:
         if kind.name.lower() in GOOD_NAMES:
@@ -54,7 +55,7 @@ def read_test(folder: Path, category: str) -> list[Record]:
 
 
 def masks_of(folder: Path, kind: str) -> dict[str, Path]:
-    """Masks of `ground_truth/<kind>` by the stem of their picture: `<stem>_mask` before `<stem>`."""
+    """Map stems of pictures to masks of `ground_truth/<kind>`: `<stem>_mask` before `<stem>`."""
     files = _files(folder, "ground_truth", kind)
     return by_stem(files) | by_stem(files, "_mask")
 

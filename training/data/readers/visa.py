@@ -1,4 +1,4 @@
-"""VisA, as released (`split_csv/1cls.csv` says what is trained and tested), or as its script rearranges it.
+"""VisA, as released (`split_csv/1cls.csv` is the split), or as its script rearranges it.
 
     <category>/Data/Images/{Normal,Anomaly}/000.JPG, Data/Masks/Anomaly/000.png, image_anno.csv
     1cls/<category>/train/good, test/{good,bad}, ground_truth/bad          (MVTec-AD's layout)
@@ -16,33 +16,36 @@ NAME = "VisA"
 
 
 def categories(root: Path) -> list[str]:
-    """Those of the split or of the `1cls` tree that are there; one where the folder is a category itself."""
+    """List the categories of the split or of the `1cls` tree, or the folder itself where it is a category."""
     if tree := child(root, "1cls"):
         return mvtec.categories(tree)
-    if _split(root):
-        return sorted({row["object"] for row in _rows(_split(root)) if (root / row["object"]).is_dir()})
+    if split := _split(root):
+        return sorted({row["object"] for row in _rows(split) if (root / row["object"]).is_dir()})
     is_category = child(root, "Data") and _split(root.resolve().parent)
     return [root.resolve().name] if is_category else []
 
 
 def read(root: Path, category: str) -> Catalog:
-    """One category.
+    """Read one category.
 
     Raises:
-        ValueError: the split names pictures that are not there; the message lists them.
+        ValueError: the split names missing pictures; the message lists them.
     """
     if tree := child(root, "1cls"):
         return mvtec.read(tree, category)
     base = root if _split(root) else root.resolve().parent
-    rows = [row for row in _rows(_split(base)) if row["object"] == category]
+    split = _split(base)
+    assert split is not None, "`categories` found the split"
+    rows = [row for row in _rows(split) if row["object"] == category]
     absent = [row["image"] for row in rows if not (base / row["image"]).is_file()]
     if absent:
         listed = "\n  ".join(absent)
         raise ValueError(
-            f"`{_split(base)}` names {len(absent)} pictures that are not there; unpack again:\n  {listed}"
+            f"`{split}` names {len(absent)} pictures that are not there; unpack again:\n  {listed}"
         )
     kinds = _kinds(base / category)
-    train, test = [], []
+    train: list[Record] = []
+    test: list[Record] = []
     for row in rows:
         image, mask = base / row["image"], base / (row["mask"] or "-")
         if row["label"] == "normal":
@@ -65,7 +68,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _kinds(folder: Path) -> dict[str, str]:
-    """Kinds of defect by the name of the picture; "combined" where a picture has several."""
+    """Map names of pictures to kinds of defect; "combined" where a picture has several."""
     table = child(folder, "image_anno.csv")
     rows = [row for row in _rows(table) if row["label"] != "normal"] if table else []
     kinds = {Path(row["image"]).name: row["label"].strip().replace("/", "-") for row in rows}
