@@ -1,4 +1,4 @@
-"""Our sources as the statements at the top of their modules: what each binds, what it uses, how it reads."""
+"""Our sources as the statements at the top of their modules: what each binds and uses, and its text."""
 
 import ast
 from collections.abc import Iterator
@@ -10,125 +10,167 @@ import diffusionad
 PACKAGE = "diffusionad"
 SOURCES = Path(diffusionad.__file__).parent
 
-# It loads by our allow-list, which imports all component classes; diffusers' own takes its place.
-LEFT_OUT = frozenset({"from_pretrained"})
+# Methods that flattened classes inherit from diffusers in place of ours: one loads by our allow-list, which
+# imports all component classes, the other runs the commands of hub/.
+LEFT_OUT = frozenset({"from_pretrained", "push_to_hub"})
+
+Block = ast.FunctionDef | ast.ClassDef
+Import = ast.Import | ast.ImportFrom
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement at the top of a module, with the comment above it."""
+    """One statement at the top of a module, with the comment above it.
+
+    Attributes:
+        module: dotted name.
+        text: source lines.
+        binds: names that it defines.
+        uses: names that it reads, those of other packages, of Python and of its own arguments among them.
+        is_block: whether it is a class or a function.
+    """
 
     module: str
     text: str
     binds: frozenset[str]
-    uses: frozenset[str]  # names of other packages, of Python and of the function itself among them
-    is_block: bool  # a class or a function
+    uses: frozenset[str]
+    is_block: bool
 
 
 @dataclass
 class Sources:
-    """A module of ours and all those it imports, those first that others build on."""
+    """A module of ours and all modules that it imports, each after the modules that it builds on.
+
+    Attributes:
+        texts: source by module.
+        statements: of all modules, in order.
+        inside: module -> name -> our module that it is imported from.
+        outside: module -> name -> (module, name in it) of another package.
+        problems: module -> why nothing can be taken from it.
+    """
 
     texts: dict[str, str] = field(default_factory=dict)
     statements: list[Statement] = field(default_factory=list)
-    inside: dict[str, dict[str, str]] = field(default_factory=dict)  # module -> name -> our module it is from
-    outside: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)  # the same of other packages
-    problems: dict[str, str] = field(default_factory=dict)  # module -> why nothing of it can be taken
+    inside: dict[str, dict[str, str]] = field(default_factory=dict)
+    outside: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
 
 
 def read_sources(module: str, components: set[str], sources: Sources) -> Sources:
-    """Add a module, and what it imports from our package, to `sources`.
+    """Add a module, and all that it imports from our package, to `sources`.
 
     Args:
-        module: such as "diffusionad.pipeline".
+        module: such as "diffusionad.models.segmenter".
         components: classes that live in other files; annotations name `ModelMixin` in their place.
-        sources: what is added to, and returned.
+        sources: is changed, and returned.
     """
-    text = (SOURCES.parent / file_name(module)).read_text(encoding="utf-8")
+    text = _path(module).read_text(encoding="utf-8")
     sources.texts[module], sources.inside[module], sources.outside[module] = text, {}, {}
-    tree = ast.parse(text)
     statements = []
-    lines: list[str | None] = list(text.splitlines())
+    lines: list[str | None] = [*text.splitlines()]  # None: left out
     previous_end = 0
-    for node in tree.body:
+    for node in ast.parse(text).body:
         where = f"{file_name(module)}:{node.lineno}"
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for name, origin in origins_of(node):
-                if origin[0].partition(".")[0] != PACKAGE:
-                    sources.outside[module][name] = origin
-                elif name != origin[1] or origin[0] == PACKAGE:
-                    problem = f"{where}: import names of ours from their modules, unchanged."
-                    sources.problems.setdefault(module, problem)
-                else:
-                    sources.inside[module][name] = origin[0]
-                    if origin[0] not in sources.texts:
-                        read_sources(origin[0], components, sources)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign):
+        if isinstance(node, Import):
+            _read_import(node, module, where, components, sources)
+        elif isinstance(node, Block | ast.Assign | ast.AnnAssign):
             _leave_out_methods(node, lines)
             if _replace_annotations(node, lines, components):
                 sources.outside[module]["ModelMixin"] = ("diffusers", "ModelMixin")
             first = _first_line(node)
-            while first - 1 > previous_end and lines[first - 2].startswith("#"):
+            while first - 1 > previous_end and (lines[first - 2] or "").startswith("#"):
                 first -= 1  # the comment above belongs to it
-            text = "\n".join(line for line in lines[first - 1 : node.end_lineno] if line is not None)
-            statements.append(_describe(module, node, text))
+            kept = [line for line in lines[first - 1 : _last_line(node)] if line is not None]
+            statements.append(_describe(module, node, "\n".join(kept)))
         elif not _is_docstring(node):
             problem = f"{where}: a {type(node).__name__} at the top of a module cannot be flattened."
             sources.problems.setdefault(module, problem)
-        previous_end = node.end_lineno
-    sources.statements += statements  # after those of the modules that it imports
+        previous_end = _last_line(node)
+    sources.statements += statements  # after the statements of the modules that it imports
     return sources
 
 
-def origins_of(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Each name that an import binds, with (module, name in it); ("module", "") for the module itself."""
+def origins_of(node: Import) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield each name that an import binds with its origin: (module, name in it), or (module, "")."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
-            yield alias.asname or alias.name, (node.module, alias.name)
+            yield alias.asname or alias.name, ("." * node.level + (node.module or ""), alias.name)
         else:
             yield alias.asname or alias.name.partition(".")[0], (alias.name, "")
+
+
+def file_name(module: str) -> str:
+    """Return the path of a module beside the package, such as "diffusionad/models/segmenter.py"."""
+    return f"{module.replace('.', '/')}.py"
+
+
+def _path(module: str) -> Path:
+    return SOURCES.parent / file_name(module)
+
+
+def _read_import(node: Import, module: str, where: str, components: set[str], sources: Sources) -> None:
+    for name, (origin, member) in origins_of(node):
+        if origin.partition(".")[0] not in (PACKAGE, ""):
+            sources.outside[module][name] = (origin, member)
+        elif name != member or not _path(origin).is_file():  # renamed, relative, or from a package
+            sources.problems.setdefault(
+                module, f"{where}: import names of ours from their modules, unchanged."
+            )
+        else:
+            sources.inside[module][name] = origin
+            if origin not in sources.texts:
+                read_sources(origin, components, sources)
 
 
 def _leave_out_methods(node: ast.stmt, lines: list[str | None]) -> None:
     if not isinstance(node, ast.ClassDef):
         return
-    for method in [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name in LEFT_OUT]:
+    methods = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in LEFT_OUT]
+    for method in methods:
         first = _first_line(method)
+        while (lines[first - 2] or "").lstrip().startswith("#"):
+            first -= 1  # the comment above belongs to it
         while lines[first - 2] == "":
             first -= 1
-        lines[first - 1 : method.end_lineno] = [None] * (method.end_lineno - first + 1)
+        lines[first - 1 : _last_line(method)] = [None] * (_last_line(method) - first + 1)
         node.body.remove(method)
 
 
 def _replace_annotations(node: ast.stmt, lines: list[str | None], components: set[str]) -> bool:
     """Annotate components of ours as `ModelMixin`: their classes are in other files. True if any was."""
-    annotations = [n.annotation for n in ast.walk(node) if isinstance(n, ast.arg) and n.annotation]
-    names = [n for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name) and n.id in components]
+    names = [
+        name
+        for inner in ast.walk(node)
+        for annotation in (getattr(inner, "annotation", None), getattr(inner, "returns", None))
+        if annotation is not None
+        for name in ast.walk(annotation)
+        if isinstance(name, ast.Name) and name.id in components
+    ]
     for name in sorted(names, key=lambda n: -n.col_offset):
-        line = lines[name.lineno - 1].encode()  # columns count bytes
+        line = (lines[name.lineno - 1] or "").encode()  # columns count bytes
         line = line[: name.col_offset] + b"ModelMixin" + line[name.end_col_offset :]
         lines[name.lineno - 1] = line.decode()
         name.id = "ModelMixin"
     return bool(names)
 
 
-def _describe(module: str, node: ast.stmt, text: str) -> Statement:
-    is_block = isinstance(node, ast.FunctionDef | ast.ClassDef)
-    if is_block:
+def _describe(module: str, node: Block | ast.Assign | ast.AnnAssign, text: str) -> Statement:
+    if isinstance(node, Block):
         binds = {node.name}
     else:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         binds = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name) and _is_stored(n)}
     uses = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not _is_stored(n)}
-    return Statement(module, text, frozenset(binds), frozenset(uses), is_block)
-
-
-def file_name(module: str) -> str:
-    return f"{module.replace('.', '/')}.py"
+    return Statement(module, text, frozenset(binds), frozenset(uses), isinstance(node, Block))
 
 
 def _first_line(node: ast.stmt) -> int:
     return min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+
+
+def _last_line(node: ast.stmt) -> int:
+    assert node.end_lineno is not None, "ast.parse sets it"
+    return node.end_lineno
 
 
 def _is_docstring(node: ast.stmt) -> bool:

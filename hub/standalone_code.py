@@ -1,9 +1,10 @@
-"""The second door of a published model: code beside the weights, for people without our package.
+"""Standalone code of a published model: Python files beside the weights, for people without our package.
 
-`DiffusionPipeline.from_pretrained(ID, custom_pipeline=ID, trust_remote_code=True)` runs two kinds of files of
-a repository: `pipeline.py` in its root, which must hold exactly one pipeline class, and for a component that
-model_index.json enters as ["diffusionad", NAME] the file `diffusionad.py` in the component's folder. Both are
-cut out of our sources here, comments and all, so that no second copy is kept by hand.
+`DiffusionPipeline.from_pretrained(ID, trust_remote_code=True)`, which the Hub shows for a model, runs two
+kinds of files of a repository: `pipeline.py`, which `_class_name` of model_index.json names and which must
+hold exactly one pipeline class, and for a component that model_index.json enters as ["diffusionad", NAME] the
+file `diffusionad.py` in the component's folder. Both are cut out of our sources here, comments and all, so
+that nobody keeps a second copy.
 """
 
 import ast
@@ -12,9 +13,10 @@ import json
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import diffusionad
-from diffusionad.loading.pretrained import COMPONENTS, entry_of
+from diffusionad.loading.pretrained import COMPONENTS, STANDALONE_CODE, entry_of
 
 from .source_statements import PACKAGE, Sources, Statement, file_name, origins_of, read_sources
 
@@ -29,37 +31,44 @@ Made from {package} {version} by its hub/standalone_code.py; change the sources,
 """
 '''
 
-PIPELINE_PURPOSE = (
-    "Run by `DiffusionPipeline.from_pretrained(ID, custom_pipeline=ID, trust_remote_code=True)`."
-)
+PIPELINE_PURPOSE = "Run by `DiffusionPipeline.from_pretrained(ID, trust_remote_code=True)`."
 
 
-def write_second_door(folder: Path) -> None:
+def write_standalone_code(folder: Path) -> None:
     """Add to a saved pipeline the code that diffusers needs to load it without our package.
 
     diffusers asks for `pipeline.py` apart from the rest: from a private repository with the token in HF_TOKEN
-    or of the login, not `token=`, and in the revision `custom_revision=`, not `revision=`.
+    or of the login, not with `token=`.
 
     Args:
-        folder: a saved pipeline; gets `pipeline.py` and `<component>/diffusionad.py` for components of ours.
+        folder: a saved pipeline. It gets `pipeline.py`, which its model_index.json then names, and
+            `<component>/diffusionad.py` for each component of ours.
 
     Raises:
         FileNotFoundError: `folder` holds no saved pipeline.
     """
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
-    entries = json.loads(index.read_text(encoding="utf-8"))
-    (folder / "pipeline.py").write_text(flatten(entries["_class_name"], PIPELINE_PURPOSE), encoding="utf-8")
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"`{path}` is missing; `{folder}` is not a saved pipeline.")
+    index = json.loads(path.read_text(encoding="utf-8"))
+    class_name = _class_name(index)
+    (folder / f"{STANDALONE_CODE}.py").write_text(flatten(class_name, PIPELINE_PURPOSE), encoding="utf-8")
     for name in COMPONENTS:
-        library, class_name = entries[name]
+        library, component_class = index.get(name) or ("", "")  # [null, null]: an optional one that is absent
         if library == PACKAGE:
-            code = flatten(class_name, f"The class of `{name}`, named in model_index.json.")
+            code = flatten(component_class, f"The class of `{name}`, named in model_index.json.")
             (folder / name / f"{PACKAGE}.py").write_text(code, encoding="utf-8")
+    index["_class_name"] = [STANDALONE_CODE, class_name]
+    path.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _class_name(index: dict[str, Any]) -> str:
+    name = index["_class_name"]
+    return name[-1] if isinstance(name, list) else name
 
 
 def flatten(class_name: str, purpose: str) -> str:
-    """Source of a public class and of all that it uses from our package, as one file.
+    """Return the source of a public class, with all that it uses from our package, as one file.
 
     Args:
         class_name: a public name of the package.
@@ -99,20 +108,21 @@ def flatten(class_name: str, purpose: str) -> str:
 
 
 def _component_classes() -> set[str]:
-    """Classes of ours that live in files of their own, beside their weights."""
+    """Return the classes of ours that live in files of their own, beside their weights."""
     entries = [entry_of(component) for components in COMPONENTS.values() for component in components]
     return {class_name for library, class_name in entries if library == PACKAGE}
 
 
 def _reachable(sources: Sources, module: str, name: str) -> list[Statement]:
-    """What a name needs, in order; a statement that binds nothing goes with the names it mentions."""
+    """Return what a name needs, in order; a statement that binds nothing goes with the names it uses."""
 
     def needs(statement: Statement) -> set[tuple[str, str]]:
         origins = sources.inside[statement.module]
         return {(origins.get(used, statement.module), used) for used in statement.uses}
 
     binds = {s: {(s.module, bound) for bound in s.binds} for s in sources.statements}
-    wanted, done = {(module, name)}, set()
+    wanted: set[tuple[str, str]] = {(module, name)}
+    done: set[tuple[str, str]] = set()
     while todo := wanted - done:
         done |= todo
         wanted.update(*(needs(s) for s in sources.statements if binds[s] & todo))
@@ -125,7 +135,7 @@ def _reachable(sources: Sources, module: str, name: str) -> list[Statement]:
 def _imports_of(
     kept: list[Statement], outside: dict[str, dict[str, tuple[str, str]]]
 ) -> dict[str, tuple[str, str]]:
-    """What the statements import from other packages, by name."""
+    """Return the imports of the statements from other packages, by name."""
     imports: dict[str, tuple[str, str]] = {}
     for statement in kept:
         for name in statement.uses & outside[statement.module].keys():
@@ -136,10 +146,11 @@ def _imports_of(
 
 
 def _import_block(imports: dict[str, tuple[str, str]]) -> str:
-    """Imports as ruff sorts them: the standard library, then the others; modules, then names from modules."""
+    """Write imports as ruff sorts them: the standard library first; modules, then names from modules."""
     blocks = []
     for is_standard in (True, False):
-        modules, names = set(), {}
+        modules: set[str] = set()
+        names: dict[str, list[str]] = {}
         for name, (module, member) in imports.items():
             if (module.partition(".")[0] in sys.stdlib_module_names) != is_standard:
                 continue
@@ -160,14 +171,15 @@ def _import_order(name: str) -> tuple[int, str]:
 
 
 def _join(statements: list[Statement]) -> str:
-    """Statements spaced as ruff does it, with a comment where another module begins."""
-    parts, before = [], None
+    """Join statements with ruff's spacing and a comment where another module begins."""
+    parts: list[str] = []
+    before: Statement | None = None
     for statement in statements:
         is_first = before is None or before.module != statement.module
         if is_first:
             between = "" if before is None else "\n"
             parts.append(f"{between}\n# From {file_name(statement.module)}\n")
-        is_apart = statement.is_block or (not is_first and before.is_block)
+        is_apart = statement.is_block or (before is not None and not is_first and before.is_block)
         space = "\n\n" if is_apart else "\n" if is_first else ""
         parts.append(f"{space}{statement.text}\n")
         before = statement

@@ -23,7 +23,8 @@ from diffusionad import DiffusionADPipeline
 from diffusionad.loading.fingerprint import pipeline_sha256
 from hub import source_statements
 from hub.import_official import to_pipeline
-from hub.standalone_code import flatten, write_second_door
+from hub.source_statements import LEFT_OUT
+from hub.standalone_code import flatten, write_standalone_code
 
 PACKAGE = Path(diffusionad.__file__).parent
 
@@ -87,11 +88,11 @@ def official_model_folder(tmp_path) -> Path:
 
 @pytest.fixture
 def folder(tiny_model_folder, tmp_path) -> Path:
-    """A saved pipeline with both doors and a half-precision variant."""
+    """A saved pipeline with its standalone code and a half-precision variant."""
     folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
     half = DiffusionADPipeline.from_pretrained(folder, dtype=torch.float16)
     half.save_pretrained(folder, variant="fp16")
-    write_second_door(folder)
+    write_standalone_code(folder)
     return folder
 
 
@@ -133,7 +134,7 @@ def assert_same(found: np.lib.npyio.NpzFile, expected) -> None:
 def test_a_repository_on_the_hub_loads_without_the_package(
     hub, folder, official_model_folder, photos, tmp_path
 ):
-    write_second_door(official_model_folder)
+    write_standalone_code(official_model_folder)
     hub.add_model("org/tiny", {**files_of(folder), "README.md": b"---\nlicense: mit\n---\n"})
     hub.add_model("org/official", files_of(official_model_folder))
     tiles_folder = tmp_path / "tiles"
@@ -141,11 +142,11 @@ def test_a_repository_on_the_hub_loads_without_the_package(
     with_marks = DiffusionADPipeline.from_pretrained(folder, **in_tiles)
     assert with_marks.learn_marks(photos[0]) > 0
     with_marks.save_pretrained(tiles_folder)
-    write_second_door(tiles_folder)
+    write_standalone_code(tiles_folder)
     hub.add_model("org/tiles", files_of(tiles_folder))
-    tiny = {"pretrained_model_name_or_path": "org/tiny", "custom_pipeline": "org/tiny"}
+    # As the Hub's page shows it, and as the cards of models from before version 0.2 say it.
+    tiny, tiles = ({"pretrained_model_name_or_path": name} for name in ("org/tiny", "org/tiles"))
     theirs = {"pretrained_model_name_or_path": "org/official", "custom_pipeline": "org/official"}
-    tiles = {"pretrained_model_name_or_path": "org/tiles", "custom_pipeline": "org/tiles"}
     loads = [(tiny, CALLS), (theirs, CALLS[:2]), ({**tiny, "variant": "fp16"}, CALLS[:1]), (tiles, CALLS[:2])]
     said = load_as_a_stranger(loads, photos, tmp_path)
 
@@ -173,6 +174,12 @@ def test_a_repository_on_the_hub_loads_without_the_package(
     assert ours[3](photos).known_marks[0]
 
 
+def test_the_hubs_snippet_says_what_is_missing_when_code_may_not_run(hub, folder, tmp_path):
+    hub.add_model("org/tiny", files_of(folder))
+    with pytest.raises(ValueError, match=r"trust_remote_code=True"):
+        DiffusionPipeline.from_pretrained("org/tiny", cache_dir=tmp_path / "cache")
+
+
 def test_our_package_still_loads_it_and_reads_no_code(hub, folder, tiny_pipeline, photos, tmp_path):
     hub.add_model("org/tiny", files_of(folder))
     pipeline = DiffusionADPipeline.from_pretrained("org/tiny", cache_dir=tmp_path / "cache")
@@ -181,25 +188,29 @@ def test_our_package_still_loads_it_and_reads_no_code(hub, folder, tiny_pipeline
     assert list((tmp_path / "cache").rglob("*.py")) == []
 
 
-def test_the_second_door_changes_no_other_file_and_no_hash(tiny_model_folder, tmp_path):
+def test_the_standalone_code_changes_only_the_class_name_and_no_hash(tiny_model_folder, tmp_path):
     folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
     before = files_of(folder)
-    write_second_door(folder)
+    write_standalone_code(folder)
     after = files_of(folder)
     assert set(after) - set(before) == {"pipeline.py", "segmenter/diffusionad.py"}
-    assert {name: after[name] for name in before} == before
+    index, published = json.loads(before["model_index.json"]), json.loads(after["model_index.json"])
+    assert published == {**index, "_class_name": ["pipeline", "DiffusionADPipeline"]}
+    assert {name for name in before if before[name] != after[name]} == {"model_index.json"}
     assert pipeline_sha256(folder) == pipeline_sha256(tiny_model_folder)
+    write_standalone_code(folder)
+    assert files_of(folder) == after
 
 
 def test_each_component_of_ours_brings_its_class(official_model_folder):
-    write_second_door(official_model_folder)
+    write_standalone_code(official_model_folder)
     code = {name for name in files_of(official_model_folder) if name.endswith(".py")}
     assert code == {"pipeline.py", "segmenter/diffusionad.py", "unet/diffusionad.py"}
 
 
 def test_what_is_no_saved_pipeline_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"model_index\.json` is missing; .* not a saved pipeline"):
-        write_second_door(tmp_path)
+        write_standalone_code(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -230,15 +241,21 @@ def test_the_code_is_our_sources_statement_by_statement(code):
                 for inner in ast.walk(node):
                     if isinstance(inner, ast.arg):
                         inner.annotation = None
+                    if isinstance(inner, ast.AnnAssign):
+                        inner.annotation = ast.Constant(None)
+                    if isinstance(inner, ast.FunctionDef):
+                        inner.returns = None
                     if isinstance(inner, ast.ClassDef):
-                        inner.body = [n for n in inner.body if getattr(n, "name", "") != "from_pretrained"]
+                        inner.body = [n for n in inner.body if getattr(n, "name", "") not in LEFT_OUT]
                 found[node.name] = ast.dump(node)
         return found
 
     for text in code.values():
         ours = {}
-        for module in re.findall(r"^# From diffusionad/(\w+)\.py$", text, flags=re.MULTILINE):
-            ours |= statements((PACKAGE / f"{module}.py").read_text())
+        modules = re.findall(r"^# From diffusionad/([\w/]+\.py)$", text, flags=re.MULTILINE)
+        assert any("/" in module for module in modules)  # those in sub-packages, too
+        for module in modules:
+            ours |= statements((PACKAGE / module).read_text())
         flattened = statements(text)
         assert flattened == {name: ours[name] for name in flattened}
     # Only what is used: the pipeline searches no folders, the segmenter needs no pipeline.
@@ -274,6 +291,21 @@ def test_the_code_is_the_same_every_time(code):
     assert ran.stdout == code["DiffusionADPipeline"]
 
 
+@pytest.fixture
+def write_sources(tmp_path, monkeypatch):
+    """Function (sources by module) that makes them the package, with the public class C in module a."""
+
+    def write(sources: dict[str, str]) -> None:
+        package = tmp_path / "diffusionad"
+        for name, text in sources.items():
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
+            (package / f"{name}.py").write_text(text, encoding="utf-8")
+        monkeypatch.setattr(source_statements, "SOURCES", package)
+        monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
+
+    return write
+
+
 @pytest.mark.parametrize(
     ("sources", "words"),
     [
@@ -295,48 +327,91 @@ def test_the_code_is_the_same_every_time(code):
             r"`path` is imported from elsewhere in diffusionad/a\.py",
         ),
         (
-            {"a": "from diffusionad.models.segmenter import AnomalySegmenter\nclass C:\n    x = AnomalySegmenter",
-             "segmenter": "class AnomalySegmenter: ..."},
+            {"a": "from diffusionad.models.segmenter import AnomalySegmenter\nclass C:\n"
+             "    x = AnomalySegmenter",
+             "models/segmenter": "class AnomalySegmenter: ..."},
             r"\['AnomalySegmenter'\] may be used in annotations only",
         ),
         ({"a": "if 1:\n    x = 1\nclass C: ..."}, r"a\.py:1: a If at the top of a module"),
+        ({"a": "from diffusionad.models import c\nclass C:\n    x = c", "models/c": ""}, r"a\.py:1: import"),
+        ({"a": "from .b import f\nclass C:\n    x = f"}, r"a\.py:1: import names of ours"),
     ],
 )  # fmt: skip
-def test_sources_that_cannot_be_flattened_are_named(tmp_path, monkeypatch, sources, words):
-    package = tmp_path / "diffusionad"
-    package.mkdir()
-    for name, text in {"b": "def f(): ...", **sources}.items():
-        (package / f"{name}.py").write_text(text)
-    monkeypatch.setattr(source_statements, "SOURCES", package)
-    monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
+def test_sources_that_cannot_be_flattened_are_named(write_sources, sources, words):
+    write_sources({"b": "def f(): ...", **sources})
     with pytest.raises(ValueError, match=words):
         flatten("C", "For a test.")
 
 
-def test_modules_may_log_and_what_is_not_used_may_be_anything(tmp_path, monkeypatch):
-    package = tmp_path / "diffusionad"
-    package.mkdir()
+def test_modules_may_log_and_what_is_not_used_may_be_anything(write_sources):
     logger = "import logging\n\nlogger = logging.getLogger(__name__)\n"
-    (package / "b.py").write_text(logger + "def f(): logger.info('b')")
-    (package / "c.py").write_text("from os import logger\nif 1: ...\nprint()\ndef unused(): logger")
     text = f"{logger}from diffusionad.b import f\nfrom diffusionad.c import unused\n"
-    (package / "a.py").write_text(text + "class C:\n    x = f, logger\n    def from_pretrained(): unused")
-    monkeypatch.setattr(source_statements, "SOURCES", package)
-    monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
+    write_sources(
+        {
+            "a": text + "class C:\n    x = f, logger\n    def from_pretrained(): unused",
+            "b": logger + "def f(): logger.info('b')",
+            "c": "from os import logger\nif 1: ...\nprint()\ndef unused(): logger",
+        }
+    )
     flattened = flatten("C", "For a test.")
     assert flattened.count("logger = logging.getLogger(__name__)") == 1 and "unused" not in flattened
     assert re.findall("# From (.+)", flattened) == ["diffusionad/b.py", "diffusionad/a.py"]
 
 
-def test_annotations_of_components_are_widened_since_their_classes_are_elsewhere(tmp_path, monkeypatch):
-    package = tmp_path / "diffusionad"
-    package.mkdir()
-    (package / "segmenter.py").write_text("class AnomalySegmenter: ...")
+def test_annotations_of_components_are_widened_since_their_classes_are_elsewhere(write_sources):
     text = "from diffusionad.models.segmenter import AnomalySegmenter\n\n\nclass C:\n"
-    text += '    def f(self, ä="ä", s: int | AnomalySegmenter | None = None): ...\n'
-    (package / "a.py").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(source_statements, "SOURCES", package)
-    monkeypatch.setitem(diffusionad._MODULE_OF, "C", "diffusionad.a")
+    text += "    s: AnomalySegmenter | None = None\n\n"
+    text += '    def f(self, ä="ä", s: int | AnomalySegmenter | None = None) -> list[AnomalySegmenter]: ...\n'
+    write_sources({"a": text, "models/segmenter": "class AnomalySegmenter: ..."})
     flattened = flatten("C", "For a test.")
-    assert 'def f(self, ä="ä", s: int | ModelMixin | None = None): ...' in flattened
+    assert 'def f(self, ä="ä", s: int | ModelMixin | None = None) -> list[ModelMixin]: ...' in flattened
+    assert "    s: ModelMixin | None = None\n" in flattened
     assert "from diffusers import ModelMixin\n" in flattened and "class AnomalySegmenter" not in flattened
+
+
+def test_dataclasses_and_decorators_of_sub_packages_work_in_one_file(write_sources):
+    write_sources(
+        {
+            "models/output": DATACLASSES,
+            "images/deep/size": "SIDE = 3\n",
+            "a": "from diffusionad.models.output import Output, twice\n\n\n"
+            "class C:\n"
+            "    # Left out with its comment.\n"
+            "    @classmethod\n"
+            "    def from_pretrained(cls): return missing\n\n"
+            "    @twice\n"
+            "    def side(self): return Output().side\n",
+        }
+    )
+    flattened = flatten("C", "For a test.")
+    modules = ["diffusionad/images/deep/size.py", "diffusionad/models/output.py", "diffusionad/a.py"]
+    assert re.findall("# From (.+)", flattened) == modules
+    assert "# Why it is frozen.\n@dataclass(frozen=True)\nclass Output:" in flattened
+    assert "Left out" not in flattened and "from_pretrained" not in flattened
+    names = {}
+    exec(compile(flattened, "pipeline.py", "exec"), names)
+    assert names["C"]().side() == 6
+
+
+DATACLASSES = """\
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+
+from diffusionad.images.deep.size import SIDE
+
+
+def twice(function: Callable) -> Callable:
+    @wraps(function)
+    def doubled(*args):
+        return 2 * function(*args)
+
+    return doubled
+
+
+# Why it is frozen.
+@dataclass(frozen=True)
+class Output:
+    side: int = SIDE
+    rest: list[int] = field(default_factory=list)
+"""
