@@ -11,15 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.images.image_io import find_images, read_image
+from diffusionad.inspection.panel import panel
 from diffusionad.inspection.results import verdicts_of
-from diffusionad.inspection.visualize import panel
 from diffusionad.loading.fingerprint import WEIGHTS, pipeline_sha256
 from diffusionad.loading.hub_models import MAX_EXAMPLES, MAX_EXTRA_BYTES
 from diffusionad.loading.pretrained import CONFIGS
 
 from .model_card import Publication, model_card
 from .run import FinishedRun, config_without_folders
-from .standalone_code import write_second_door
+from .standalone_code import write_standalone_code
 
 HALF = "diffusion_pytorch_model.fp16.safetensors"
 PANEL = "panel.png"
@@ -31,7 +31,7 @@ SCORES = "figures/scores.png"
 def write_repo_folder(
     run: FinishedRun, publication: Publication, output: Path, examples: list[str] = ()
 ) -> None:
-    """Weights in fp32 and fp16, configs, the second door, figures, settings, examples, and the card.
+    """Weights in fp32 and fp16, configs, the standalone code, figures, settings, examples, and the card.
 
     Args:
         run: what is published.
@@ -50,7 +50,7 @@ def write_repo_folder(
         shutil.copyfile(run.pipeline / name, output / name)
     for name in weights:
         _write_half(output / name)
-    write_second_door(output)
+    write_standalone_code(output)
     (output / "metrics.json").write_text(json.dumps(run.metrics, indent=2) + "\n", encoding="utf-8")
     if run.config:
         (output / "config.toml").write_text(config_without_folders(run.folder), encoding="utf-8")
