@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from diffusionad.inspection.results import percent, score_text
 from diffusionad.loading.hub_models import TAG
+from diffusionad.metric_labels import DETECTION
 
 from .run import FinishedRun
 from .training_data import DataSet
@@ -16,15 +17,7 @@ from .training_data import DataSet
 TEMPLATES = Path(__file__).parent / "templates"
 PAPER_TAG = "arxiv:2303.08730"
 
-LABELS = {
-    "image_auroc": "Image AUROC",
-    "image_ap": "Image AP",
-    "image_f1_max": "Image F1-max",
-    "pixel_auroc": "Pixel AUROC",
-    "pixel_ap": "Pixel AP",
-    "pixel_f1_max": "Pixel F1-max",
-    "aupro": "AUPRO",
-}
+LABELS = {name: label.heading for name, label in DETECTION.items()}
 
 NON_COMMERCIAL = (
     " That licence excludes commercial use: for it, train on pictures of your own, which takes one command."
