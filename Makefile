@@ -1,29 +1,47 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  an index of CPU builds of torch, for those who want the small download
+# WORKERS      processes that share the fast tests
 PYTHON      ?= python3
 TORCH_INDEX ?=
+WORKERS     ?= 2
 VENV        := .venv
-PIP         := $(VENV)/bin/pip install --disable-pip-version-check --quiet --constraint constraints.txt
+OLDEST      := .venv-oldest
+PIP_INSTALL := bin/pip install --disable-pip-version-check --quiet
+PIP         := $(VENV)/$(PIP_INSTALL) --constraint constraints.txt
+TORCH       := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+# A file of tests stays in one process: its fixtures, such as a running app, are made once.
+FAST        := -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
-.PHONY: demo test test-slow bench bench-demo clean
+.PHONY: demo lint test test-slow test-oldest bench bench-demo clean
 
 demo: $(VENV)/installed-app
 	$(VENV)/bin/python app.py
 
-test: $(VENV)/installed-dev
+lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/pytest -m "not slow"
+	$(VENV)/bin/mypy
+
+test: lint
+	$(VENV)/bin/pytest $(FAST) --cov
 
 test-slow: $(VENV)/installed-dev
 	$(VENV)/bin/pytest -m slow
 
+# The fast tests with the lowest versions that pyproject.toml allows; torch is the tested one.
+test-oldest: $(OLDEST)/installed
+	$(OLDEST)/bin/pytest $(FAST)
+
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/python -m training.benchmarks.latency --preset diffusionad/assets/fabric/config.toml --output benchmarks/latency.json
 
+# Renders the demo data into build/ and writes the figures of the embedded models again, from the shipped weights.
+bench-demo: $(VENV)/installed-dev
+	$(VENV)/bin/python -m training.demo.bundle --data build/demo
+
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) $(OLDEST) build dist .coverage
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -34,7 +52,7 @@ $(VENV)/bin/python:
 $(VENV)/installed-torch: constraints.txt | $(VENV)/bin/python
 	@echo "Installing torch into $(VENV): about 200 MB as a CPU build, several GB as a CUDA build (Linux default)."
 	@echo "  source: $(if $(TORCH_INDEX),$(TORCH_INDEX),your package index; for the CPU build: make demo TORCH_INDEX=<index of CPU builds>)"
-	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP) $(TORCH)
 	@touch $@
 
 $(VENV)/installed-app: pyproject.toml requirements.txt $(VENV)/installed-torch
@@ -43,10 +61,20 @@ $(VENV)/installed-app: pyproject.toml requirements.txt $(VENV)/installed-torch
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-app
-	@echo "Installing what training and tests need (about 350 MB): accelerate scikit-learn matplotlib datasets opencv tensorboard playwright mcp pytest ruff"
-	$(PIP) --editable '.[app,mcp,train,bench,dev]'
+	@echo "Installing what training and tests need (about 400 MB): accelerate scikit-learn matplotlib datasets opencv tensorboard playwright mcp pytest ruff mypy"
+	$(PIP) --editable '.[app,mcp,train,hub,bench,dev]'
 	@touch $@
 
-# Renders the demo data into build/ and writes the figures of the embedded models again, from the shipped weights.
-bench-demo: $(VENV)/installed-dev
-	$(VENV)/bin/python -m training.demo.bundle --data build/demo
+# uv only resolves. Its list is installed without dependencies, so that nothing brings another torch.
+$(OLDEST)/installed: pyproject.toml constraints.txt
+	rm -rf $(OLDEST)
+	$(PYTHON) -m venv $(OLDEST)
+	grep '^torch==' constraints.txt > $(OLDEST)/torch.txt
+	$(OLDEST)/$(PIP_INSTALL) --constraint $(OLDEST)/torch.txt $(TORCH)
+	$(OLDEST)/$(PIP_INSTALL) uv
+	$(OLDEST)/bin/uv pip compile --quiet --resolution lowest-direct --all-extras --no-header --no-annotate \
+		--python $(OLDEST)/bin/python --constraint $(OLDEST)/torch.txt pyproject.toml \
+		| grep -v '^\(torch\|triton\|nvidia-.*\|cuda-.*\)==' > $(OLDEST)/lowest.txt
+	$(OLDEST)/$(PIP_INSTALL) --no-deps --requirement $(OLDEST)/lowest.txt
+	$(OLDEST)/$(PIP_INSTALL) --no-deps --editable .
+	@touch $@

@@ -8,7 +8,7 @@ model_index.json names.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULE_OF = {
     "AnomalySegmenter": "diffusionad.models.segmenter",
