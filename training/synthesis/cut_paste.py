@@ -1,7 +1,7 @@
-"""Families of synthetic defects made of the picture itself: pieces of it in another place.
+"""Families of synthetic defects that move a piece of the picture to another place.
 
-`patch` lays a piece over another place with a feathered edge; `poisson` blends it in without an edge, as NSA
-does (Schlüter et al., Natural Synthetic Anomalies). Both take and return what the families of defects.py do.
+`patch` pastes the piece with a feathered edge, after CutPaste (Li et al.); `poisson` blends it in without an
+edge, after NSA (Schlüter et al., Natural Synthetic Anomalies). Arguments and results are those of defects.py.
 """
 
 import math
@@ -15,10 +15,10 @@ from .defects import Defect, grain_of, largest_change, random_point
 
 
 def patch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """A piece of the picture laid over another place, turned and mirrored, with a feathered edge.
+    """Paste a piece of the picture in another place, turned and mirrored, with a feathered edge.
 
-    The piece is moved towards the mean of the place it covers by a random share, and its border fades out.
-    Declines where the change is too faint, see `_strength`.
+    The mean of the piece moves towards the mean of the covered place by a random fraction; the border fades
+    out. Return None where the change is too faint, see `_strength`.
     """
     side_y, side_x = _sides(image, rng)
     piece = _cut(image, side_y, side_x, region, rng)
@@ -43,12 +43,12 @@ def patch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random
 
 
 def poisson(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """A piece of the picture, 0.7 to 1.3 times its size, whose gradients continue the place it is laid in.
+    """Blend in a piece of the picture, 0.7 to 1.3 times its size, by its gradients; NSA.
 
-    Poisson blending in NSA's way: inside a rectangle the picture takes the gradients of the piece, on its
-    border it stays as it is. NSA takes the piece from another picture, and only here from the same. As with
-    shading, the rim that hardly changes stays in the picture and outside the mask. Declines where the change
-    is too faint, see `_strength`.
+    Inside a rectangle the picture takes the gradients of the piece; on the border it stays unchanged. NSA
+    takes the piece from another picture, this function from the same. As with shading, the rim that hardly
+    changes stays in the picture and outside the mask. Return None where the change is too faint, see
+    `_strength`.
     """
     side_y, side_x = _sides(image, rng)
     scale = rng.uniform(0.7, 1.3)
@@ -69,7 +69,7 @@ def poisson(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
 
 
 def harmonic(values: np.ndarray) -> np.ndarray:
-    """The smoothest surface through the border of `values` [H,W,C]: Laplace's equation on a rectangle.
+    """Solve Laplace's equation on a rectangle with the border of `values` [H,W,C].
 
     The sine transform diagonalizes the five-point Laplacian with a given border, so this is exact.
     """
@@ -90,11 +90,11 @@ def harmonic(values: np.ndarray) -> np.ndarray:
 
 
 def _strength(image: np.ndarray, delta: np.ndarray, contrast: float) -> tuple[np.float32, np.ndarray] | None:
-    """How much a change is to be weakened, and where it then counts, bool; None where it would not be seen.
+    """Return the factor that weakens a change and the mask of the change; None if it would be invisible.
 
-    Two places of one texture differ in every pixel and yet look alike; so the contrast and the mask (a third
-    of the peak or more) follow the change averaged over a small neighbourhood. That must peak above 6 grey
-    levels and above the texture.
+    Two places of one texture differ in every pixel and yet look alike: contrast and mask (a third of the
+    peak or more) follow the change averaged over a small neighbourhood. Its peak must exceed 6 grey levels
+    and twice the grain.
     """
     near, around = (2 * round(radius * min(image.shape[:2]) / 256) + 1 for radius in (1, 4))
     change = ndimage.uniform_filter(largest_change(ndimage.uniform_filter(delta, (near, near, 0))), around)
@@ -106,13 +106,13 @@ def _strength(image: np.ndarray, delta: np.ndarray, contrast: float) -> tuple[np
 
 
 def _sides(image: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """Height and width of a patch: 1/16 to 1/1.6 of the picture, independently."""
+    """Draw height and width of a patch: 1/16 to 1/1.6 of the picture, independently."""
     side_y, side_x = (max(4, int(min(image.shape[:2]) * 2 ** rng.uniform(-4, -0.7))) for _ in range(2))
     return side_y, side_x
 
 
 def _window(rows: int, columns: int, region: np.ndarray, rng: np.random.Generator) -> tuple[slice, slice]:
-    """A rectangle around a random point of the region, moved into the picture."""
+    """Draw a rectangle around a random point of the region, moved into the picture."""
     y, x = random_point(region, rng)
     top = min(max(0, y - rows // 2), region.shape[0] - rows)
     left = min(max(0, x - columns // 2), region.shape[1] - columns)
@@ -122,7 +122,7 @@ def _window(rows: int, columns: int, region: np.ndarray, rng: np.random.Generato
 def _cut(
     image: np.ndarray, rows: int, columns: int, region: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """A piece [rows,columns,3] of the picture around a point of the region, turned and mirrored at random."""
+    """Cut a piece [rows,columns,3] around a point of the region, turned and mirrored at random."""
     turns = int(rng.integers(4))
     window = _window(*((columns, rows) if turns % 2 else (rows, columns)), region, rng)
     piece = np.rot90(image[window], turns)

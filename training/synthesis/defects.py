@@ -1,14 +1,13 @@
 """Families of synthetic defects beyond the paper: scratches and cracks, shading, dots, chips.
 
-The paper pastes textures within Perlin islands; real defects are often thin, small, soft, or of the
-picture's own texture (for that see patches.py). Every family takes the picture (float32 [H,W,3] in [0, 1]),
-the region where a defect may lie (bool [H,W], not empty), a contrast (the largest change it aims at, in
-[-1, 1], negative where it darkens) and a generator. It returns the damaged picture and its mask (bool
-[H,W]), or None where it finds no place or would not be seen: then draw again.
+The paper pastes textures within Perlin islands; real defects are often thin, small, soft, or made of the
+texture of the picture (cut_paste.py). Every family takes the picture (float32 [H,W,3] in [0, 1]), the region
+of possible defects (bool [H,W], not empty), a contrast (the largest change it aims at, in [-1, 1], negative
+where it darkens) and a generator. It returns the damaged picture and its mask (bool [H,W]), or None where it
+finds no place or the defect would be invisible: the caller then draws again.
 
-Unless a docstring says otherwise, the mask holds exactly the pixels that changed by `VISIBLE` or more in
-some channel, and all others are returned unchanged. Lengths are given for 256 pixels and grow with the
-picture.
+Unless a docstring says otherwise, the mask holds exactly the pixels that changed by `VISIBLE` or more in some
+channel, and all other pixels stay unchanged. Lengths are given for 256 pixels and grow with the picture.
 """
 
 import math
@@ -19,72 +18,73 @@ from scipy import ndimage
 
 from .perlin import perlin_noise
 
-# Two of 255 grey levels: a JPEG loses as much, and nobody would label it.
+# Two of 255 grey levels: JPEG loses as much, and nobody would label such a change.
 VISIBLE = 2 / 255
 
-STANDS_OUT = 3.0  # more standard deviations than this make a pixel no easier to see
+STANDS_OUT = 3.0  # standard deviations; a larger change of a pixel counts no more
 
 Defect = tuple[np.ndarray, np.ndarray] | None
 
 
 def visible_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Where a channel changed by `VISIBLE` or more, bool [H,W]."""
+    """Return the pixels with a channel that changed by `VISIBLE` or more, bool [H,W]."""
     return largest_change(after - before) >= VISIBLE
 
 
 def largest_change(change: np.ndarray) -> np.ndarray:
-    """The largest absolute change of the three channels, [H,W]; quicker than `max` over the last axis."""
+    """Return the largest absolute change of the channels, [H,W]; faster than `max` over the last axis."""
     change = np.abs(change)
     return np.maximum(np.maximum(change[..., 0], change[..., 1]), change[..., 2])
 
 
 def _add(image: np.ndarray, delta: np.ndarray, region: np.ndarray) -> Defect:
-    """image + delta ([H,W] or [H,W,3]) within the region where it is seen; None when it is seen nowhere."""
+    """Add delta ([H,W] or [H,W,3]) where it is visible within the region; return None if it is nowhere."""
     after = np.clip(image + (delta if delta.ndim == 3 else delta[..., None]), 0, 1)
     mask = visible_change(image, after) & region
     return (np.where(mask[..., None], after, image), mask) if mask.any() else None
 
 
 def random_point(region: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-    """A random pixel (y, x) of the region."""
+    """Draw a pixel (y, x) of the region."""
     inside = np.flatnonzero(region)
     y, x = divmod(int(inside[rng.integers(inside.size)]), region.shape[1])
     return y, x
 
 
 def _window(y: int, x: int, reach: int) -> tuple[slice, slice]:
-    """The square within `reach` of a pixel; beyond the right and lower end of the picture numpy cuts it."""
+    """Return the square within `reach` of a pixel; numpy cuts it at the right and lower border."""
     return slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1)
 
 
 def grain_of(image: np.ndarray, block: int = 1) -> float:
-    """The standard deviation of the picture's texture, in means over block x block pixels.
+    """Estimate the standard deviation of the texture of a picture, in means over block x block pixels.
 
-    A change has to exceed it in order to be seen. It is taken from places 4 pixels apart (at 256), robustly.
+    A change must exceed it to be visible. The estimate is robust: medians of differences between places 4
+    pixels apart (at 256).
     """
     height, width = (side // block for side in image.shape[:2])
     green = image[: height * block, : width * block, 1]
     means = green.reshape(height, block, width, block).mean(axis=(1, 3)) if block > 1 else green
     lag = max(1, round(4 * min(image.shape[:2]) / 256 / block))
     steps = (np.abs(means[lag:] - means[:-lag]).ravel(), np.abs(means[:, lag:] - means[:, :-lag]).ravel())
-    # Every so many of them will do; 0.954 is the median of |a - b| where a, b have standard deviation 1.
+    # A subset of about 4096 is enough; 0.954 is the median of |a - b| where a, b have standard deviation 1.
     return max(float(np.median(step[:: 1 + step.size // 4096])) for step in steps) / 0.954
 
 
 def _above_grain(image: np.ndarray, contrast: float) -> np.float32:
-    """The contrast, raised to twice the grain where it lies below."""
+    """Return the contrast, raised to twice the grain where it is below."""
     return np.float32(math.copysign(max(abs(contrast), 2 * grain_of(image)), contrast))
 
 
 def keep_visible(image: np.ndarray, damaged: np.ndarray, mask: np.ndarray, sigma: float) -> Defect:
-    """The parts of a defect that stand out from the picture's own texture; None where none does.
+    """Keep the parts of a defect that stand out from the texture of the picture; return None if none does.
 
-    A connected part counts as seen where a matched filter would find it `sigma` standard deviations above the
-    texture around it: the root of the sum of (change / local standard deviation)^2, both averaged over 3 x 3
-    pixels, which leave a ninth of the pixels independent. It is the deviation of the steadiest neighbourhood
-    of each pixel, lest an edge nearby counts as texture. A picture of half the size has a quarter of the
-    pixels for the same defect; so the root is brought to 256 pixels. Parts that are not seen are taken back:
-    labelled, they would teach that texture is a defect.
+    A connected part counts as visible where a matched filter would find it `sigma` standard deviations above
+    the texture around it: the root of the sum of (change / local standard deviation)^2, both averaged over
+    3 x 3 pixels, which leaves a ninth of the pixels independent. The deviation is that of the steadiest
+    neighbourhood of each pixel: otherwise an edge nearby would count as texture. A picture of half the size
+    has a quarter of the pixels for the same defect, so the root is scaled to 256 pixels. Invisible parts are
+    undone: labelled, they would teach that texture is a defect.
     """
     labels, count = ndimage.label(mask, np.ones((3, 3)))
     delta = damaged - image
@@ -105,7 +105,7 @@ def keep_visible(image: np.ndarray, damaged: np.ndarray, mask: np.ndarray, sigma
 def _curve(
     start: np.ndarray, angle: float, length: float, step: float, is_crack: bool, rng: np.random.Generator
 ) -> np.ndarray:
-    """Points (x, y) [P,2] of a walk: a crack jumps from side to side at each step, a scratch bends slowly."""
+    """Draw points (x, y) [P,2] of a walk: a crack jumps sideways at each step, a scratch bends slowly."""
     count = max(2, round(length / step))
     bend = np.linspace(0, rng.normal(0, 0.7), count)
     drift = np.cumsum(rng.normal(0, 0.5 / math.sqrt(count), count))
@@ -115,10 +115,10 @@ def _curve(
 
 
 def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """A thin light or dark line, 1 to 5 pixels wide: a smooth scratch, or a jagged crack with branches.
+    """Draw a thin light or dark line, 1 to 5 pixels wide: a smooth scratch, or a jagged crack with branches.
 
-    It is drawn four times larger and averaged down; its strength varies along its way, and may break it. A
-    contrast below twice the picture's grain is raised to that.
+    The line is drawn four times larger and averaged down; its strength varies along the way and may
+    interrupt it. A contrast below twice the grain of the picture is raised to that.
     """
     oversampling = 4
     height, width = region.shape
@@ -148,10 +148,10 @@ def scratch(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
 
 
 def shading(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """A soft light or dark cloud without an edge.
+    """Draw a soft light or dark cloud without an edge.
 
-    The mask is where the change is visible and at least a third of its peak. The fading rim outside the mask
-    stays in the picture, for cutting it off would draw the very edge that this family is to lack.
+    The mask holds the pixels with a visible change of at least a third of the peak. The fading rim outside
+    the mask stays in the picture: cutting it off would draw an edge.
     """
     height, width = region.shape
     centre_y, centre_x = random_point(region, rng)
@@ -169,9 +169,9 @@ def shading(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.rand
 
 
 def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """1 to 12 small elliptic dots, 1 to 7 pixels in radius: flat, soft, or pits lit from one side.
+    """Draw 1 to 12 small elliptic dots, 1 to 7 pixels in radius: flat, soft, or pits lit from one side.
 
-    A contrast below twice the picture's grain is raised to that.
+    A contrast below twice the grain of the picture is raised to that.
     """
     profile = ("flat", "soft", "pit")[rng.integers(3)]
     light = rng.uniform(0, 2 * math.pi)
@@ -198,9 +198,7 @@ def dots(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
 def _stretched_from_frame(
     image: np.ndarray, window: tuple[slice, slice], point: tuple[int, int], factor: float
 ) -> np.ndarray:
-    """A window of the picture whose strip along the frame, on the side next to `point`, is `factor` times as
-    wide.
-    """
+    """Return a window whose strip along the frame, on the side next to `point`, is `factor` times as wide."""
     distances = [(point[axis], image.shape[axis] - 1 - point[axis]) for axis in (0, 1)]
     axis = int(min(distances[1]) < min(distances[0]))
     at_end = distances[axis][1] < distances[axis][0]
@@ -212,12 +210,12 @@ def _stretched_from_frame(
 
 
 def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.Generator) -> Defect:
-    """A piece broken out of the object's border: the nearest background is continued into the object.
+    """Break a piece out of the border of the object: the nearest background continues into the object.
 
     Where object and background differ by more than |contrast|, they are mixed until they differ by that. An
-    object that fills the picture breaks at the frame: what lies along the frame, such as a narrow strip of
-    background, grows 2 to 5 times as wide. Where nothing else lies there, the broken face has half of the
-    grain that was there, and its mean is off by the contrast (at least twice the grain).
+    object that fills the picture breaks at the frame: the strip along the frame, such as a narrow background,
+    grows 2 to 5 times as wide. Where that strip looks like the object, the broken face has half of the grain,
+    and its mean is shifted by the contrast (at least twice the grain).
     """
     fills = bool(region.all())
     border = region & ~ndimage.binary_erosion(region, border_value=not fills)
@@ -225,15 +223,16 @@ def chip(image: np.ndarray, region: np.ndarray, contrast: float, rng: np.random.
     radius = max(2.0, min(region.shape) * 2 ** rng.uniform(-5.5, -3))
     window = _window(centre_y, centre_x, math.ceil(1.5 * radius))
     local, old = region[window], image[window]
-    y = np.arange(local.shape[0])[:, None] + (window[0].start - centre_y)
-    x = np.arange(local.shape[1]) + (window[1].start - centre_x)
+    rows, columns = local.shape
+    y = np.arange(rows)[:, None] + (window[0].start - centre_y)
+    x = np.arange(columns) + (window[1].start - centre_x)
     distance = np.hypot(y, x) / radius
-    bite = local & (distance < 1 + 0.5 * perlin_noise(*local.shape, 3, 3, rng))
+    bite = local & (distance < 1 + 0.5 * perlin_noise(rows, columns, 3, 3, rng))
     if fills:
         fill = _stretched_from_frame(image, window, (centre_y, centre_x), factor=rng.uniform(2, 5))
     else:
         nearest = ndimage.distance_transform_edt(local, return_distances=False, return_indices=True)
-        # Averaged over 3 x 3 pixels, or single background pixels would be drawn out into streaks.
+        # Averaged over 3 x 3 pixels: single background pixels would become streaks.
         background = ndimage.uniform_filter(np.where(local[..., None], 0, old), (3, 3, 0))
         weight = ndimage.uniform_filter((~local).astype(np.float32), 3)[..., None]
         fill = (background / np.maximum(weight, 1e-6))[tuple(nearest)]

@@ -13,7 +13,7 @@ from PIL import Image
 
 @functools.lru_cache(maxsize=128)
 def _lattice(length: int, scale: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `length` pixels over `scale` cells: its cell, its place therein in [0, 1), that faded."""
+    """Return for each of `length` pixels over `scale` cells: cell, place in the cell in [0, 1), fade."""
     position = np.arange(length, dtype=np.float32) * np.float32(scale / length)
     cell = position.astype(np.intp)
     place = position - cell.astype(np.float32)
@@ -24,7 +24,7 @@ def _lattice(length: int, scale: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def perlin_noise(height: int, width: int, scale_y: int, scale_x: int, rng: np.random.Generator) -> np.ndarray:
-    """Perlin noise of `scale_y` x `scale_x` cells, times sqrt(2): float32 [H,W] in about [-1, 1]."""
+    """Draw Perlin noise of `scale_y` x `scale_x` cells, times sqrt(2): float32 [H,W] in about [-1, 1]."""
     angle = rng.uniform(0, 2 * math.pi, (scale_y + 1, scale_x + 1)).astype(np.float32)
     gradient_y, gradient_x = math.sqrt(2) * np.sin(angle), math.sqrt(2) * np.cos(angle)
     cell_y, place_y, fade_y = _lattice(height, scale_y)
@@ -52,10 +52,10 @@ def perlin_noise(height: int, width: int, scale_y: int, scale_x: int, rng: np.ra
 def perlin_mask(
     height: int, width: int, rng: np.random.Generator, scale_log2_max: int = 5, threshold: float = 0.5
 ) -> np.ndarray:
-    """The paper's random region, bool [H,W]; it may be empty.
+    """Draw the paper's random region, bool [H,W]; it may be empty.
 
     The scales of x and y are drawn independently from 2^0 .. 2^scale_log2_max; the noise is rotated by
-    U(-90, 90) degrees (zero comes in at the corners, as in DRAEM) and cut at `threshold` in [-1, 1].
+    U(-90, 90) degrees (corners become zero, as in DRAEM) and cut at `threshold` in [-1, 1].
     """
     scale_y, scale_x = (2 ** int(power) for power in rng.integers(0, scale_log2_max + 1, size=2))
     noise = perlin_noise(height, width, scale_y, scale_x, rng)

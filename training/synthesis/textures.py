@@ -1,7 +1,7 @@
 """Foreign textures that the synthesis pastes, and their augmentation (in the paper: DTD, and DRAEM's list).
 
-Without a folder of pictures the bank renders its own: a fixed set of procedural textures and, where
-scikit-image is installed, crops of the CC0 photographs that lie in its wheel. Nothing is downloaded.
+Without a folder of pictures the bank renders a fixed set of procedural textures and, where scikit-image is
+installed, crops of the CC0 photographs in its wheel. Nothing is downloaded.
 """
 
 import importlib.util
@@ -19,17 +19,20 @@ from ..data.records import pictures
 from .perlin import perlin_noise
 
 PROCEDURAL_COUNT = 240
-# A stored texture is larger than what is drawn from it by this factor, so that one texture gives many crops.
+# A stored texture is larger than its crops by this factor, so that one texture gives many crops.
 MARGIN = 1.25
-CACHE_BYTES = 512 * 2**20  # a process; beyond it, further textures are read again at every draw
+CACHE_BYTES = 512 * 2**20  # of each process; further textures are read again at every draw
+
+TextureKind = Callable[[int, np.random.Generator], np.ndarray]
 
 
 class TextureBank:
-    """Textures at one size, each made on first use and then kept, the same ones in every process.
+    """Textures at one size, each made on first use and then kept; every process has the same ones.
 
     Args:
-        folder: searched recursively for pictures (DTD's `images/`, or any other); None for built-in textures.
-        size: side S of what `draw` gives, in pixels.
+        folder: folder of pictures (DTD's `images/`, or any other), searched recursively; None for built-in
+            textures.
+        size: side S of the drawn textures, in pixels.
     """
 
     def __init__(self, folder: Path | None, size: int) -> None:
@@ -50,18 +53,18 @@ class TextureBank:
                     f"`folder` of textures {str(folder)!r} holds no picture "
                     f"({', '.join(sorted(IMAGE_SUFFIXES))}); give another, or None for built-in ones"
                 )
-        self.kinds = None if self.paths else procedural_kinds()
+        self.kinds: list[TextureKind] = [] if self.paths else procedural_kinds()
         self._cache: dict[int, Image.Image] = {}
 
     def __len__(self) -> int:
         return len(self.paths) or PROCEDURAL_COUNT
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """A random crop of a random texture, turned and mirrored at random: float32 [S,S,3] in [0, 1]."""
+        """Draw a crop of a texture, turned and mirrored at random: float32 [S,S,3] in [0, 1]."""
         return np.asarray(self.draw_picture(rng), np.float32) / 255
 
     def draw_picture(self, rng: np.random.Generator) -> Image.Image:
-        """As `draw`, as an RGB picture of S x S pixels."""
+        """Draw as `draw` does, but return an RGB picture of S x S pixels."""
         texture = self._texture(int(rng.integers(len(self))))
         left, top = rng.integers(0, self.stored_size - self.size + 1, size=2).tolist()
         crop = texture.crop((left, top, left + self.size, top + self.size))
@@ -69,7 +72,7 @@ class TextureBank:
         return crop.transpose(Image.Transpose(turn)) if turn < 7 else crop
 
     def _texture(self, index: int) -> Image.Image:
-        """Texture `index`, T x T pixels; built-in ones depend on the index and the size alone."""
+        """Return texture `index`, T x T pixels; built-in ones depend on the index and the size alone."""
         if index in self._cache:
             return self._cache[index]
         side = self.stored_size
@@ -86,7 +89,7 @@ class TextureBank:
 
 
 def colourize(field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A grey field [T,T] in a palette of three random colours, a third of them grey: uint8 [T,T,3]."""
+    """Colour a grey field [T,T] by three random colours, a third of the palettes grey: uint8 [T,T,3]."""
     low, high = np.percentile(field, (1, 99))
     field = np.clip((field - low) / max(high - low, 1e-6), 0, 1)
     grey, chroma = rng.uniform(0, 255, (3, 1)), max(0.0, rng.uniform(-0.5, 1))
@@ -97,7 +100,7 @@ def colourize(field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _rotated_coordinates(side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates u, v in about [-0.7, 0.7] along two perpendicular random directions, [T,T] each."""
+    """Return coordinates u, v in about [-0.7, 0.7] along two perpendicular random directions, [T,T] each."""
     angle = rng.uniform(0, math.pi)
     x = np.linspace(-0.5, 0.5, side)
     y = x[:, None]
@@ -174,9 +177,9 @@ def _turbulent(side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _photographs() -> list[Path]:
-    """scikit-image's brick, grass and gravel (CC0), where they lie in the installed wheel.
+    """Find scikit-image's brick, grass and gravel (CC0) in the installed wheel.
 
-    They are opened as files: `skimage.data` would download a picture that is missing.
+    They are opened as files: `skimage.data` would download a missing picture.
     """
     spec = importlib.util.find_spec("skimage")
     if spec is None or spec.origin is None:
@@ -188,22 +191,33 @@ def _photographs() -> list[Path]:
 def _photograph(side: int, rng: np.random.Generator) -> np.ndarray:
     """A crop of one of the photographs, enlarged up to four times."""
     paths = _photographs()
-    with Image.open(paths[rng.integers(len(paths))]) as picture:
-        picture = picture.convert("L")
+    with Image.open(paths[rng.integers(len(paths))]) as opened:
+        picture = opened.convert("L")
         crop = int(rng.uniform(0.25, 1) * min(picture.size))
         left, top = rng.integers(0, picture.width - crop + 1), rng.integers(0, picture.height - crop + 1)
         box = (int(left), int(top), int(left) + crop, int(top) + crop)
         return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR, box=box), np.float32)
 
 
-def procedural_kinds() -> list[Callable[[int, np.random.Generator], np.ndarray]]:
-    """The generators of built-in textures, each (side, rng) -> grey field [side, side] in any range."""
-    kinds = [_coloured_noise, _stripes, _checks, _cells, _gradient, _marble, _spots, _turbulent]
-    return kinds + 2 * [_photograph] if _photographs() else kinds
+def procedural_kinds() -> list[TextureKind]:
+    """List the generators of built-in textures, each (side, rng) -> grey field [side, side] in any range."""
+    kinds: list[TextureKind] = [
+        _coloured_noise,
+        _stripes,
+        _checks,
+        _cells,
+        _gradient,
+        _marble,
+        _spots,
+        _turbulent,
+    ]
+    if _photographs():
+        kinds += [_photograph, _photograph]
+    return kinds
 
 
 def _per_channel(tables: np.ndarray) -> list[int]:
-    """Three tables [3,256] as the flat list that `Image.point` takes."""
+    """Turn three tables [3,256] into the flat list that `Image.point` takes."""
     return np.clip(np.rint(tables), 0, 255).astype(int).ravel().tolist()
 
 
@@ -229,11 +243,11 @@ _RGB = np.linalg.inv(_YIQ)
 
 
 def _hue_saturation(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Hue by U(-70, 70) degrees (DRAEM: 50 of 255 parts of the circle), saturation times U(0.6, 1.4)."""
+    """Turn the hue by U(-70, 70) degrees (DRAEM: 50/255 of the circle), scale saturation by U(0.6, 1.4)."""
     angle, stretch = math.radians(rng.uniform(-70, 70)), rng.uniform(0.6, 1.4)
     cos, sin = stretch * math.cos(angle), stretch * math.sin(angle)
     matrix = _RGB @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ _YIQ
-    return picture.convert("RGB", np.pad(matrix, ((0, 0), (0, 1))).ravel().tolist())
+    return picture.convert("RGB", tuple(np.pad(matrix, ((0, 0), (0, 1))).ravel().tolist()))
 
 
 def _solarize(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -258,7 +272,7 @@ def _equalize(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _rotation(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """By U(-45, 45) degrees, enlarged just so far that no corner is empty (DRAEM leaves them black)."""
+    """Rotate by U(-45, 45) degrees, enlarged until no corner is empty (DRAEM leaves them black)."""
     angle = math.radians(rng.uniform(-45, 45))
     width, height = picture.size
     ratio = max(width / height, height / width)
@@ -285,7 +299,7 @@ AUGMENTATIONS: tuple[Callable[[Image.Image, np.random.Generator], Image.Image], 
 
 
 def augment(picture: Image.Image, rng: np.random.Generator, count: int = 3) -> Image.Image:
-    """`count` different ones of DRAEM's list, in random order."""
+    """Apply `count` different augmentations of DRAEM's list, in random order."""
     for index in rng.permutation(len(AUGMENTATIONS))[:count]:
         picture = AUGMENTATIONS[index](picture, rng)
     return picture
