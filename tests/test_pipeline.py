@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from comparing import assert_same
 from diffusers import DDPMScheduler, UNet2DModel
 from PIL import Image
 
@@ -24,12 +25,6 @@ SCORE_OVERRIDES = {
     "num_noise_samples": 2,
     "ignore_border": 3,
 }
-
-
-def assert_same(a: DiffusionADOutput, b: DiffusionADOutput) -> None:
-    np.testing.assert_array_equal(a.score, b.score)
-    for one, other in zip(a.anomaly_map, b.anomaly_map, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 # Kinds of input
@@ -557,7 +552,7 @@ def test_bfloat16_moves_no_score_by_more_than_two_hundredths(tiny_pipeline, tiny
 def test_networks_that_produce_nan_are_an_error_not_a_verdict(fresh_pipeline, make_pictures):
     with torch.no_grad():
         fresh_pipeline.segmenter.conv_out.bias.fill_(float("nan"))
-    with pytest.raises(RuntimeError, match=r"NaN in torch\.float32; load them with dtype"):
+    with pytest.raises(RuntimeError, match="produced NaN; load them with dtype"):
         fresh_pipeline(make_pictures(1))
 
 
