@@ -7,19 +7,24 @@ DIFFUSIONAD_MODELS: the same, separated by commas, for when no MODEL is given.
 GRADIO_SERVER_NAME, GRADIO_SERVER_PORT: where to listen (127.0.0.1 and the first free port from 7860).
 """
 
+import argparse
 import logging
 import signal
-import sys
-
-from diffusionad.ui import LAUNCH_OPTIONS, build_app
 
 
 def main() -> None:
     """Serve until interrupted; Gradio prints the address."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, usage=argparse.SUPPRESS, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    models = parser.parse_args().models
+    from diffusionad.ui import LAUNCH_OPTIONS, build_app  # after --help has been answered
+
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("diffusionad").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then, too
-    app = build_app(sys.argv[1:] or None).queue(max_size=64)
+    app = build_app(models or None).queue(max_size=64)
     app.launch(**LAUNCH_OPTIONS)
 
 
