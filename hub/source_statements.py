@@ -10,9 +10,9 @@ import diffusionad
 PACKAGE = "diffusionad"
 SOURCES = Path(diffusionad.__file__).parent
 
-# Methods that flattened classes inherit from diffusers in place of ours: one loads by our allow-list, which
-# imports all component classes, the other runs the commands of hub/.
-LEFT_OUT = frozenset({"from_pretrained", "push_to_hub"})
+# Base classes that flattened classes do without. This one loads by our allow-list, which imports the classes
+# of all components; diffusers' own methods take its place.
+LEFT_OUT = frozenset({"PretrainedMixin"})
 
 Block = ast.FunctionDef | ast.ClassDef
 Import = ast.Import | ast.ImportFrom
@@ -67,21 +67,20 @@ def read_sources(module: str, components: set[str], sources: Sources) -> Sources
     text = _path(module).read_text(encoding="utf-8")
     sources.texts[module], sources.inside[module], sources.outside[module] = text, {}, {}
     statements = []
-    lines: list[str | None] = [*text.splitlines()]  # None: left out
+    lines = text.splitlines()
     previous_end = 0
     for node in ast.parse(text).body:
         where = f"{file_name(module)}:{node.lineno}"
         if isinstance(node, Import):
             _read_import(node, module, where, components, sources)
         elif isinstance(node, Block | ast.Assign | ast.AnnAssign):
-            _leave_out_methods(node, lines)
+            _leave_out_bases(node, lines)
             if _replace_annotations(node, lines, components):
                 sources.outside[module]["ModelMixin"] = ("diffusers", "ModelMixin")
             first = _first_line(node)
-            while first - 1 > previous_end and (lines[first - 2] or "").startswith("#"):
+            while first - 1 > previous_end and lines[first - 2].startswith("#"):
                 first -= 1  # the comment above belongs to it
-            kept = [line for line in lines[first - 1 : _last_line(node)] if line is not None]
-            statements.append(_describe(module, node, "\n".join(kept)))
+            statements.append(_describe(module, node, "\n".join(lines[first - 1 : _last_line(node)])))
         elif not _is_docstring(node):
             problem = f"{where}: a {type(node).__name__} at the top of a module cannot be flattened."
             sources.problems.setdefault(module, problem)
@@ -122,21 +121,19 @@ def _read_import(node: Import, module: str, where: str, components: set[str], so
                 read_sources(origin, components, sources)
 
 
-def _leave_out_methods(node: ast.stmt, lines: list[str | None]) -> None:
+def _leave_out_bases(node: ast.stmt, lines: list[str]) -> None:
+    """Remove base classes from a `class` line; another base must follow each on the same line."""
     if not isinstance(node, ast.ClassDef):
         return
-    methods = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name in LEFT_OUT]
-    for method in methods:
-        first = _first_line(method)
-        while (lines[first - 2] or "").lstrip().startswith("#"):
-            first -= 1  # the comment above belongs to it
-        while lines[first - 2] == "":
-            first -= 1
-        lines[first - 1 : _last_line(method)] = [None] * (_last_line(method) - first + 1)
-        node.body.remove(method)
+    for base, following in reversed([*zip(node.bases, node.bases[1:], strict=False)]):
+        if isinstance(base, ast.Name) and base.id in LEFT_OUT:
+            assert base.lineno == following.lineno, f"write the bases of {node.name} on one line"
+            line = lines[base.lineno - 1]
+            lines[base.lineno - 1] = line[: base.col_offset] + line[following.col_offset :]
+            node.bases.remove(base)
 
 
-def _replace_annotations(node: ast.stmt, lines: list[str | None], components: set[str]) -> bool:
+def _replace_annotations(node: ast.stmt, lines: list[str], components: set[str]) -> bool:
     """Annotate components of ours as `ModelMixin`: their classes are in other files. True if any was."""
     names = [
         name
@@ -147,7 +144,7 @@ def _replace_annotations(node: ast.stmt, lines: list[str | None], components: se
         if isinstance(name, ast.Name) and name.id in components
     ]
     for name in sorted(names, key=lambda n: -n.col_offset):
-        line = (lines[name.lineno - 1] or "").encode()  # columns count bytes
+        line = lines[name.lineno - 1].encode()  # columns count bytes
         line = line[: name.col_offset] + b"ModelMixin" + line[name.end_col_offset :]
         lines[name.lineno - 1] = line.decode()
         name.id = "ModelMixin"
