@@ -13,8 +13,8 @@ from places import ROOT
 
 import diffusionad
 
-# Room -> rooms that it may import, beside its own modules. "diffusionad" and "training" are the files right in
-# these folders. What training and hub import of the package is not listed: any room but ui.
+# Room -> rooms that it may import, beside its own modules. "diffusionad" and "training" are the files
+# right in these folders. What training and hub import of the package is not listed: any room but ui.
 ROOMS = {
     "diffusionad": {"images", "postprocessing", "models", "loading", "inspection", "cli"},
     "diffusionad.images": set(),

@@ -260,7 +260,7 @@ def test_an_unknown_argument_is_named(tiny_model_folder):
 
 @pytest.mark.parametrize("name", ["/absent/model", "./absent", "absent", "a/b/c"])
 def test_what_is_neither_folder_nor_repository_is_named(name):
-    with pytest.raises(FileNotFoundError, match=rf"`{name}` is neither a folder nor .*org/name"):
+    with pytest.raises(FileNotFoundError, match=rf"`{name}` is neither a folder, nor .*org/name"):
         DiffusionADPipeline.from_pretrained(name)
 
 

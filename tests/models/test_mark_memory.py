@@ -1,6 +1,5 @@
 """The optional memory of marks: taught after training, saved in a folder of its own, faded from maps."""
 
-import dataclasses
 import json
 import logging
 
@@ -10,10 +9,9 @@ import torch
 from comparing import assert_same
 from safetensors.torch import load_file, save_file
 
-from diffusionad import DiffusionADOutput, DiffusionADPipeline, MarkMemory, calibrate, learn_marks
+from diffusionad import DiffusionADPipeline, MarkMemory, calibrate, learn_marks
 from diffusionad.inspection.results import verdicts_of
 from diffusionad.postprocessing.known_marks import MARKS_MAX, SIGNATURE, KnownMark
-from diffusionad.ui.serving.request_batching import PER_PICTURE
 
 
 def test_a_pipeline_has_no_memory_until_it_is_taught(fresh_pipeline, make_pictures, tmp_path):
@@ -136,7 +134,7 @@ def test_only_the_region_of_interest_is_learnt(fresh_pipeline, make_pictures):
 
 def test_the_verdict_says_how_many_marks_were_left_out(fresh_pipeline, make_pictures):
     [picture] = make_pictures(1, side=64)
-    plain = verdicts_of(fresh_pipeline(picture), None)[0]
+    plain = verdicts_of(fresh_pipeline(picture), fresh_pipeline.config.calibration)[0]
     assert "mark" not in plain.details
     learn_marks(fresh_pipeline, picture)
     output = fresh_pipeline(picture)
@@ -175,8 +173,3 @@ def test_a_picture_that_cannot_be_read_keeps_what_came_before(fresh_pipeline, ma
         learn_marks(fresh_pipeline, [picture, "nowhere.png"])
     assert fresh_pipeline.mark_memory.config.num_marks > 0
     assert fresh_pipeline.config.calibration is None
-
-
-def test_requests_that_share_a_call_get_the_marks_of_their_own_picture():
-    lists = {field.name for field in dataclasses.fields(DiffusionADOutput)}
-    assert lists - set(PER_PICTURE) == {"threshold", "pixel_threshold", "timings"}
