@@ -1,158 +1,302 @@
-"""The command line of training: arguments to settings, errors to sentences."""
+"""Commands `train`, `evaluate`, `catalog` and `preview`: arguments to settings, errors to sentences.
 
-import argparse
-import dataclasses
+They are `diffusionad train` and `python -m training.train`, and so on. Importing this module imports neither
+torch nor NumPy; a command imports what it runs once its arguments are known to be right.
+"""
+
 import os
 import shlex
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from .config.schema import OptimConfig, TrainConfig, load_config, preset_names
-from .data.selection import ALL, runs_of
-from .run_folder import check_unused, resumable_config
+import click
+
+from diffusionad.cli.options import (
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    CannotRun,
+    data_option,
+    model_option,
+    output_option,
+)
+
+from .config.options import Settings, settings_options
+from .config.schema import FAMILIES, KINDS, TrainConfig
+from .console import IS_MAIN_PROCESS, complain, say
 from .trainer.divergence import TrainingError
-from .trainer.sweep import Train, folder_name, for_category, push_to_hub, run_each
 
-RANK = os.environ.get("RANK", "0")  # among the processes that `accelerate launch` starts
-WRITES = RANK == "0"
+DATA_HELP = "A data set as downloaded, a folder of good pictures, or hf:org/name."
+EXIT_STOPPED = 1
+WORDS = "training.words"
 
 
-def run_training(train: Train, description: str | None, arguments: list[str] | None) -> int:
-    """`python -m training.train`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", required=True, help="good pictures: a folder of them, or a data set")
-    parser.add_argument(
-        "--category",
-        default="",
-        help='of a data set: one; "a,b,c" for one model; "all" for a run each, finished ones skipped',
-    )
-    parser.add_argument("--output", type=Path, help="run folder (default: $DIFFUSIONAD_RUNS/<category>)")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--push-to-hub", metavar="ORG/NAME", help="publish the finished run")
-    parser.add_argument("--private", action="store_true", help="publish it privately")
-    parser.add_argument(
-        "--dataset",
-        metavar="NAME",
-        help="with --push-to-hub: what the pictures are called; needed where their folder does not say it",
-    )
-    parser.add_argument(
-        "--license",
-        metavar="ID",
-        help="with --push-to-hub: their licence, as the Hub calls it, which the weights take over; needed "
-        "for data that hub.push_model does not know",
-    )
-    add_settings(parser)
-    args = parser.parse_args(arguments)
-    about_pushing = {"--private": args.private, "--dataset": args.dataset, "--license": args.license}
-    for name, value in about_pushing.items():
-        if value and not args.push_to_hub:
-            parser.error(f"{name} says how the run is published; give --push-to-hub ORG/NAME, too.")
+class ResumableCommand(click.Command):
+    """A command that remembers its arguments, to say how an interrupted run goes on."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments as they were typed."""
+        ctx.meta[WORDS] = list(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command("train", cls=ResumableCommand)
+@click.argument("pictures", metavar="[DATA]", required=False)
+@data_option(DATA_HELP, required=False)
+@click.option(
+    "--category",
+    default="",
+    help='Of a data set: one; "a,b,c" for one model; "all" for a run each, finished ones skipped.',
+)
+@output_option("Run folder. Default: $DIFFUSIONAD_RUNS/<category>.", required=False)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+@click.option("--push-to-hub", metavar="ORG/NAME", help="Publish the finished run.")
+@click.option("--private", is_flag=True, help="With --push-to-hub: publish it privately.")
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="With --push-to-hub: name of the data set; needed where the folder does not say it.",
+)
+@click.option(
+    "--license",
+    metavar="ID",
+    help="With --push-to-hub: licence of the pictures, the Hub's identifier, which the weights take over; "
+    "needed for data sets that the push does not know.",
+)
+@settings_options()
+def train_command(
+    pictures: str | None,
+    data: str | None,
+    category: str,
+    output: Path | None,
+    resume: bool,
+    push_to_hub: str | None,
+    private: bool,
+    dataset: str | None,
+    license: str | None,
+    settings: Settings,
+) -> int:
+    r"""Train a model on pictures of good parts.
+
+    \b
+    diffusionad train photos/ --output runs/washer
+    diffusionad train mvtec/ --category bottle --preset fast
+    accelerate launch --num_processes 4 -m training.train --data mvtec/ --preset paper
+
+    The run folder holds config.toml, splits.json, log.jsonl, curves.png, checkpoint-N/, pipeline/ (the
+    published weights), metrics.json, scores.csv and samples/.
+    """
+    path = one_of(pictures, data)
+    for name, value in {"--private": private, "--dataset": dataset, "--license": license}.items():
+        if value and not push_to_hub:
+            raise click.UsageError(f"{name} says how the run is published; give --push-to-hub ORG/NAME, too.")
+
+    def push(run: Path, repo_id: str) -> None:
+        from .trainer.sweep import push_to_hub as push_run
+
+        if IS_MAIN_PROCESS:
+            push_run(run, repo_id, private, dataset, license)
 
     def work() -> int:
-        config = settings_of(args)
-        if args.category == ALL:
-            return run_all(train, config, args)
-        config = for_category(config, args.category)
-        output = args.output or runs_folder() / folder_name(config)
-        if args.resume:
-            config = resumable_config(output, config)
-        else:
-            check_unused(output)
-        train(config, output, args.resume)
-        if args.push_to_hub and WRITES:
-            push_to_hub(output, args.push_to_hub, args.private, args.dataset, args.license)
+        config = settings.config(path)
+        if category == "all":
+            after = (lambda run: push(run, f"{push_to_hub}-{run.name}")) if push_to_hub else None
+            return train_all(config, output or runs_folder() / Path(path).resolve().name, after)
+        run = train_one(config, category, output, resume)
+        if push_to_hub:
+            push(run, push_to_hub)
         return 0
 
-    words = sys.argv[1:] if arguments is None else arguments
-    again = [*words, *([] if args.resume or args.category == ALL else ["--resume"])]
-    return guarded(work, parser.prog, again)
+    return guarded(work, is_resumed=resume or category == "all")
 
 
-def run_all(train: Train, config: TrainConfig, args: argparse.Namespace) -> int:
-    """`--category all`: one run for each, in the folder named by --output."""
-    output = args.output or runs_folder() / Path(args.data).resolve().name
+def train_one(config: TrainConfig, category: str, output: Path | None, resume: bool) -> Path:
+    """Train on one category, or on several in one model; return the run folder."""
+    from .run_folder import check_unused, resumable_config
+    from .train import train
+    from .trainer.sweep import folder_name, for_category
 
-    def push(run: Path) -> None:
-        if args.push_to_hub and WRITES:
-            push_to_hub(run, f"{args.push_to_hub}-{run.name}", args.private, args.dataset, args.license)
+    config = for_category(config, category)
+    output = output or runs_folder() / folder_name(config)
+    if resume:
+        config = resumable_config(output, config)
+    else:
+        check_unused(output)
+    return train(config, output, resume)
 
-    failures = run_each(train, config, runs_of(args.data, ALL), output, push, say=say)
+
+def train_all(config: TrainConfig, output: Path, after: Callable[[Path], None] | None) -> int:
+    """Train a model for each category; return 1 where some failed."""
+    from .data.catalog import categories
+    from .train import train
+    from .trainer.sweep import run_each
+
+    failures = run_each(
+        train, config, categories(config.data.path), output, after or (lambda run: None), say=say
+    )
     for category, reason in failures.items():
         complain(f"{category} failed: {reason}")
-    return 1 if failures else 0
+    return EXIT_STOPPED if failures else 0
 
 
-def add_settings(parser: argparse.ArgumentParser, preset: str = "tiny") -> None:
-    """Arguments that decide the config of a run."""
-    parser.add_argument("--preset", default=preset, help=f"{', '.join(preset_names())}, or a TOML file")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--max-minutes", type=float, help="of training; turned into steps by the pace so far")
-    length.add_argument("--max-epochs", type=int)
-    length.add_argument("--max-steps", type=int)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="any other setting"
-    )
+@click.command("evaluate")
+@model_option()
+@data_option("A data set as downloaded, one category of it, or hf:org/name.")
+@click.option("--category", help="Only this category of the data set.")
+@click.option(
+    "--development",
+    type=click.Path(path_type=Path),
+    metavar="LIST",
+    help="Test pictures that choices were made with, a line each (crack/007.png). The figures leave them "
+    "out; those over all pictures stand beside them.",
+)
+@output_option("Folder for the figures.")
+def evaluate_command(
+    model: str, data: str, category: str | None, development: Path | None, output: Path
+) -> None:
+    r"""Measure a trained model on the test pictures of a data set.
 
+    \b
+    diffusionad evaluate --model runs/bottle/pipeline --data mvtec/bottle --output report
+    diffusionad evaluate --model 'runs/{category}/pipeline' --data mvtec --output report
 
-def settings_of(args: argparse.Namespace) -> TrainConfig:
-    """The config that `add_settings` and `--data` ask for.
-
-    Raises:
-        ValueError: an unknown setting, or one that cannot be.
+    The second line measures every category with its own model, and writes the table over all of them, too.
     """
-    config = load_config(args.preset, args.set)
-    optim = config.optim
-    lengths = {name: getattr(args, name) for name in ("max_minutes", "max_epochs", "max_steps")}
-    if any(value is not None for value in lengths.values()):
-        optim = dataclasses.replace(optim, **{name: value or 0 for name, value in lengths.items()})
-    if optim.max_minutes > 0 or optim.max_epochs > 0:
-        optim = dataclasses.replace(optim, max_steps=0)  # not known yet
-    if args.seed is not None:
-        optim = dataclasses.replace(optim, seed=args.seed)
-    _check_length(optim)
-    return dataclasses.replace(config, optim=optim, data=dataclasses.replace(config.data, path=args.data))
+    from .data.catalog import categories
+    from .evaluation.evaluator import evaluate_folder, headline
+    from .evaluation.tables import write_tables
+
+    with sentences():
+        if "{category}" not in model:
+            print(headline(evaluate_folder(model, data, output, category, development)))
+        else:
+            for name in [category] if category else categories(data):
+                metrics = evaluate_folder(model.replace("{category}", name), data, output / name, name)
+                print(name, headline(metrics), sep="\n")
+            print(write_tables(output))
+    print(f"Everything is in {output}")
 
 
-def _check_length(optim: OptimConfig) -> None:
-    for name in ("max_minutes", "max_epochs", "max_steps"):
-        if getattr(optim, name) < 0:
-            raise ValueError(f"`optim.{name}` is {getattr(optim, name)}; give a number above 0.")
-    if not (optim.max_minutes or optim.max_epochs or optim.max_steps):
-        raise ValueError("`optim.max_steps`, `max_epochs` and `max_minutes` are 0; set one of them.")
+@click.command("catalog")
+@click.argument("pictures", metavar="[DATA]", required=False)
+@data_option(DATA_HELP, required=False)
+@click.option("--category", help="Only this category.")
+def catalog_command(pictures: str | None, data: str | None, category: str | None) -> int:
+    r"""List what a data set holds, then what is wrong with it, file by file.
+
+    \b
+    diffusionad catalog mvtec/
+
+    The exit status is 1 where a category cannot be trained with.
+    """
+    path = one_of(pictures, data)
+    from .data.catalog import print_catalog
+
+    with sentences():
+        faults = print_catalog(path, category)
+    for fault in faults:
+        click.echo(fault, err=True)
+    return 1 if faults else 0
+
+
+@click.command("preview")
+@data_option("A data set, or a folder of good pictures.")
+@click.option("--category", default="", help="Category of a data set with several.")
+@output_option("Picture file of the sheet: normal picture, synthetic sample, mask.", required=False)
+@click.option("--benchmark", is_flag=True, help="Print samples per second of each family.")
+@click.option("--preset", metavar="NAME", help="Preset or TOML file. Default: the paper's settings.")
+@click.option("--families", help=f"Families of defects, of {','.join(FAMILIES)}. Default: the preset's.")
+@click.option("--kind", type=click.Choice(KINDS), help="Kind of the part. Default: the preset's.")
+@click.option("--textures", metavar="PATH", help="Folder of textures such as DTD. Default: the preset's.")
+@click.option("--foreground", help="classical, rembg, none, or a folder of masks. Default: the preset's.")
+@click.option("--size", type=int, help="Side of the samples in pixels. Default: the preset's.")
+@click.option("--count", default=32, show_default=True, help="Number of samples.")
+@click.option("--columns", default=4, show_default=True, help="Samples abreast on the sheet.")
+@click.option("--seed", default=0, show_default=True, help="Seed of pictures, crops and defects.")
+def preview_command(
+    data: str,
+    category: str,
+    output: Path | None,
+    benchmark: bool,
+    preset: str | None,
+    families: str | None,
+    kind: str | None,
+    textures: str | None,
+    foreground: str | None,
+    size: int | None,
+    count: int,
+    columns: int,
+    seed: int,
+) -> None:
+    r"""Show the synthetic defects that training would see, on a sheet, or time them.
+
+    \b
+    diffusionad preview --data photos/ --preset tiny --output sheet.png
+    """
+    if output is None and not benchmark:
+        raise click.UsageError("Nothing to do: give --output SHEET.png, --benchmark, or both.")
+    from .synthesis.preview import preview_settings, write_preview
+
+    with sentences():
+        config, data_config = preview_settings(
+            data,
+            category,
+            preset=preset,
+            families=families.split(",") if families else (),
+            kind=kind,
+            textures=textures,
+            foreground=foreground,
+            size=size,
+        )
+        write_preview(
+            config, data_config, output, count=count, columns=columns, seed=seed, benchmark=benchmark
+        )
+
+
+def one_of(argument: str | None, option: str | None) -> str:
+    """Return the data that a command was given, as its argument or by `--data`."""
+    given = [value for value in (argument, option) if value is not None]
+    if len(given) != 1:
+        raise click.UsageError(
+            "Give DATA once, as the argument or by --data."
+            if given
+            else "DATA is missing: name the pictures."
+        )
+    return given[0]
 
 
 def runs_folder() -> Path:
-    """Where runs go whose folder was not named."""
+    """Return the default folder of run folders."""
     return Path(os.environ.get("DIFFUSIONAD_RUNS", "runs"))
 
 
-def guarded(work: Callable[[], int], prog: str, again: list[str]) -> int:
-    """Run `work`; what a person can mend becomes one sentence and an exit status."""
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn errors that the user can put right into one sentence and exit status 2."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise CannotRun(str(error)) from error
+
+
+def guarded(work: Callable[[], int], is_resumed: bool) -> int:
+    """Run a training; turn its errors into one sentence and an exit status.
+
+    Args:
+        work: returns the exit status.
+        is_resumed: the same command goes on after an interruption; otherwise `--resume` must be added.
+    """
+    context = click.get_current_context()
+    prog, words = context.command_path, context.meta.get(WORDS, [])
     try:
         return work()
     except (ValueError, OSError) as error:
         complain(f"{prog}: error: {error}")
-        return 2
+        return EXIT_USAGE
     except TrainingError as error:
         complain(f"{prog}: stopped: {error}")
-        return 1
+        return EXIT_STOPPED
     except KeyboardInterrupt:
+        again = [*words, *([] if is_resumed else ["--resume"])]
         complain(f"\nStopped. Go on with: {prog} {shlex.join(again)}")
-        return 130
-
-
-def say(sentence: str) -> None:
-    """To the person at the terminal, once however many processes there are."""
-    if WRITES:
-        print(sentence, flush=True)
-
-
-def complain(sentence: str) -> None:
-    """What went wrong; every process says it, since the one that fails may fail alone."""
-    print(sentence if WRITES else f"[process {RANK}] {sentence}", file=sys.stderr, flush=True)
+        return EXIT_INTERRUPTED

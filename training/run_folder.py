@@ -1,12 +1,10 @@
-"""What lies in a run folder: the split, checkpoints that are whole or absent, the pipeline.
+"""Files of a run folder: settings, the split, checkpoints that are whole or absent, the pipeline.
 
 <run>/{config.toml, splits.json, log.jsonl, curves.png, checkpoint-N/, pipeline/, metrics.json, scores.csv,
 samples/}
 """
 
 import dataclasses
-import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -14,94 +12,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.images.image_io import ImageError, find_images, read_image
+from diffusionad.files import file_sha256, replacing
 
-from .config.schema import TrainConfig, load_config, to_toml
-from .data.checks import LEAST_GOOD
+from .config.loader import load_config, write_config
+from .config.schema import TrainConfig
 
-LEAST_PARTS = 4  # of which one validates and one calibrates
-
-
-def split(
-    paths: list[Path], config: TrainConfig, parts: dict[Path, str] | None = None
-) -> dict[str, list[Path]]:
-    """Three disjoint sets of normal pictures: training, validation (chooses the checkpoint), calibration.
-
-    Copies of a file stay together, and pictures of the same part: the sets are disjoint by content, and the
-    threshold comes from parts that were not trained on. Calibration gets its least number even where that is
-    more than its fraction, but never more than a third.
-
-    Args:
-        paths: the pictures.
-        config: of the run.
-        parts: for pictures that are not the only ones of their part, its name; copies count as one part.
-
-    Raises:
-        ValueError: fewer than 8 different pictures or 4 parts, or one to calibrate with that is among them.
-    """
-    copies: dict[str, list[Path]] = {}
-    for path in paths:
-        copies.setdefault(_sha256(path), []).append(path)
-    if len(copies) < LEAST_GOOD:
-        raise ValueError(
-            f"`data.path` has {len(copies)} different good pictures; {LEAST_GOOD} are the least to train, "
-            "validate and calibrate."
-        )
-    of_part: dict[str, list[Path]] = {}
-    for sha256, same in copies.items():
-        of_part.setdefault((parts or {}).get(same[0], sha256), []).extend(same)
-    groups, n = list(of_part.values()), len(of_part)
-    if n < LEAST_PARTS:
-        raise ValueError(
-            f"The good pictures of `data.path` show {n} parts; {LEAST_PARTS} are the least to train, "
-            "validate and calibrate with different ones."
-        )
-    shuffled = [groups[i] for i in np.random.default_rng([config.optim.seed, 0]).permutation(n)]
-    n_validation = max(1, min(round(config.data.validation_fraction * n), n // 4))
-    if config.data.calibration_folder:
-        n_calibration = 0
-        calibration = find_images([config.data.calibration_folder])
-        shared = [str(path) for path in calibration if _sha256(path) in copies]
-        if shared:
-            listed = "\n  ".join(shared)
-            raise ValueError(
-                f"`data.calibration_folder` has {len(shared)} pictures that are also in `data.path`; a "
-                f"threshold from pictures that were trained on promises nothing:\n  {listed}"
-            )
-    else:
-        wanted = max(round(config.data.calibration_fraction * n), config.data.calibration_min)
-        n_calibration = min(wanted, n // 3)
-        calibration = list(itertools.chain(*shuffled[n - n_calibration :]))
-    return {
-        "train": sorted(itertools.chain(*shuffled[n_validation : n - n_calibration])),
-        "validation": sorted(itertools.chain(*shuffled[:n_validation])),
-        "calibration": sorted(calibration),
-    }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def check_pictures(paths: list[Path]) -> None:
-    """Read every picture once; all that are broken are listed in one error."""
-    broken = []
-    for path in tqdm(paths, desc="checking pictures", unit="picture", leave=False, disable=None):
-        try:
-            read_image(path)
-        except ImageError as error:
-            broken.append(str(error))
-    if broken:
-        raise ValueError(f"{len(broken)} of {len(paths)} pictures cannot be used:\n  " + "\n  ".join(broken))
+# Values in `optim` that a run replaces by what they come to on its machine.
+UNRESOLVED = {"max_steps": 0, "unet_steps": 0, "precision": "auto"}
 
 
 def check_writable(output: Path) -> None:
-    """Make the run folder and try it: hours later is too late.
+    """Make the run folder and write to it: hours later is too late.
 
     Raises:
         ValueError: nothing can be written there.
@@ -117,16 +41,16 @@ def check_writable(output: Path) -> None:
 
 
 def prepare_folder(output: Path, config: TrainConfig, sets: dict[str, list[Path]]) -> None:
-    """splits.json, with the hash of every picture, and config.toml."""
+    """Write splits.json, with the hash of every picture, and config.toml."""
     (output / "splits.json").write_text(json.dumps(_listed(sets), indent=1) + "\n", encoding="utf-8")
-    (output / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    write_config(config, output / "config.toml")
 
 
 def check_same_pictures(output: Path, sets: dict[str, list[Path]]) -> None:
-    """Other pictures would be another run under the same name.
+    """Compare the pictures with those that the run began with.
 
     Raises:
-        ValueError: pictures were added, removed or changed since the run began; the message names them.
+        ValueError: pictures were added, removed or changed since; the message names them.
     """
     before = json.loads((output / "splits.json").read_text(encoding="utf-8"))
     changes = []
@@ -144,52 +68,50 @@ def check_same_pictures(output: Path, sets: dict[str, list[Path]]) -> None:
 
 
 def _listed(sets: dict[str, list[Path]]) -> dict[str, list[dict[str, str]]]:
-    return {
-        name: [{"file": str(p), "sha256": hashlib.sha256(p.read_bytes()).hexdigest()} for p in paths]
-        for name, paths in sets.items()
-    }
+    return {name: [{"file": str(p), "sha256": file_sha256(p)} for p in paths] for name, paths in sets.items()}
 
 
 def save_checkpoint(output: Path, step: int, state: dict[str, Any], keep: int) -> None:
-    """Write checkpoint-N under another name first: whatever happens, a folder of that name is complete."""
-    partial, final = output / f"checkpoint-{step}.partial", output / f"checkpoint-{step}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with (partial / "state.pt").open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
+    """Write checkpoint-N, whole or not at all, and remove all but the last `keep` checkpoints."""
+    folder = output / f"checkpoint-{step}"
+    with replacing(folder) as partial:
+        partial.mkdir(parents=True)
+        with (partial / "state.pt").open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.rmtree(folder, ignore_errors=True)
     for old in checkpoints(output)[:-keep]:
         shutil.rmtree(old)
 
 
 def load_checkpoint(output: Path) -> dict[str, Any]:
-    """The last complete state of a run, in main memory: what loads a part of it moves that to its device."""
+    """Load the last complete state of a run into main memory; its parts move to their devices themselves."""
     return torch.load(checkpoints(output)[-1] / "state.pt", map_location="cpu", weights_only=True)
 
 
 def drop_checkpoints_after(output: Path, step: int) -> None:
-    """Of a run that diverged: what was saved after its last good step."""
+    """Remove what a run that diverged saved after its last good step."""
     for path in checkpoints(output):
-        if int(path.name.removeprefix("checkpoint-")) > step:
+        if _step_of(path) > step:
             shutil.rmtree(path)
 
 
 def checkpoints(output: Path) -> list[Path]:
-    """Complete checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first."""
     complete = [p for p in output.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(complete, key=lambda p: int(p.name.removeprefix("checkpoint-")))
+    return sorted(complete, key=_step_of)
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def save_pipeline(pipeline: DiffusionADPipeline, folder: Path) -> None:
-    """Save under another name first, so that `folder` is never half a pipeline."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    pipeline.save_pretrained(str(partial))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    """Save a pipeline in place of an earlier one; `folder` is never half a pipeline."""
+    with replacing(folder) as partial:
+        pipeline.save_pretrained(str(partial))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_finished(output: Path) -> bool:
@@ -198,10 +120,10 @@ def is_finished(output: Path) -> bool:
 
 
 def check_unused(output: Path) -> None:
-    """A run is never written over.
+    """Refuse to write over a run.
 
     Raises:
-        ValueError: there is one.
+        ValueError: `output` holds one.
     """
     if (output / "config.toml").exists():
         raise ValueError(
@@ -209,12 +131,8 @@ def check_unused(output: Path) -> None:
         )
 
 
-# Values in `optim` that a run replaces by what they come to on its machine.
-UNRESOLVED = {"max_steps": 0, "unet_steps": 0, "precision": "auto"}
-
-
 def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
-    """The config of the run in `output`, if it is the wanted one and there is something to resume.
+    """Return the config of the run in `output`, which must be the wanted one and have a checkpoint.
 
     Raises:
         ValueError: nothing to resume, or other settings.
@@ -225,10 +143,10 @@ def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
 
 
 def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
-    """The config of the run in `output`, its steps and precision resolved; it must be the wanted one.
+    """Return the config of the run in `output`, with its resolved steps and precision.
 
     Raises:
-        ValueError: other settings; the message shows the differences.
+        ValueError: other settings than the wanted ones; the message shows the differences.
     """
     stored = load_config(str(output / "config.toml"))
     differences = []
@@ -244,3 +162,14 @@ def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
             "Take the settings of the run, or start another one."
         )
     return stored
+
+
+def what_is_left(output: Path) -> str:
+    """Say what a run that stopped by itself has kept, and what to change."""
+    kept = checkpoints(output)
+    last = kept[-1].name if kept else "none, all were saved too late"
+    weights = ", its best weights so far `pipeline/`" if (output / "pipeline").is_dir() else ""
+    return (
+        f"The last good state in `{output}` is {last}{weights}. Start another run with lower optim.unet_lr "
+        "and optim.segmenter_lr, a lower optim.gradient_norm_max, or optim.precision=no"
+    )

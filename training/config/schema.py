@@ -1,38 +1,35 @@
-"""The settings of a training run: frozen dataclasses, one per concern, read from and written to TOML.
+"""Settings of a training run: frozen dataclasses, one per concern, units in the names.
 
-A preset names every value of its section that differs from the defaults, which are the paper's where the
-paper states one; `extends = "paper"` starts from another preset. The resolved settings are written into
-the run as config.toml.
+Defaults are the paper's where the paper states a value. A preset names what differs from them. The module
+`loader` reads, checks and writes settings as TOML; this one imports neither torch nor NumPy.
 """
 
 import dataclasses
-import json
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..synthesis.anomalies import SynthesisConfig
-
-PRESETS = Path(__file__).parents[1] / "presets"
+KINDS = ("auto", "object", "texture")
+FAMILIES = ("perlin", "scratch", "shading", "dots", "chip", "patch", "poisson")
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pictures."""
+    """Pictures, their size, and how they are divided."""
 
     path: str = ""
-    category: str = ""  # of a data set: one, or "a,b,c" in one model; empty: `path` holds one only
+    category: str = ""  # one category of a data set, or "a,b,c" in one model; empty: `path` holds only one
     image_size: int = 256
     antialias: bool = True
-    resize_mode: str = "stretch"  # or "tile": training sees crops of image_size, the pipeline tiles of it
+    resize_mode: str = (
+        "stretch"  # or "tile": training sees crops of image_size, the pipeline cuts tiles of it
+    )
     shorter_side: int = 0  # with "tile": pixels to which pictures are scaled; 0: their own scale
-    foreground: str = "classical"  # where it finds an object; or "none", "rembg", a folder of masks
+    foreground: str = "classical"  # how an object is found; or "none", "rembg", a folder of masks
     texture_folder: str = ""  # DTD or any folder of pictures; empty: the built-in textures
     validation_fraction: float = 0.1
     calibration_fraction: float = 0.1
     calibration_min: int = 20
-    calibration_folder: str = ""  # further normal pictures to calibrate with, in place of the fraction
+    calibration_folder: str = ""  # further normal pictures that replace the calibration fraction
     num_workers: int = 1
 
 
@@ -49,17 +46,12 @@ class ModelConfig:
     segmenter_norm: str = "batch"
     segmenter_stem_patch: int = 1
     segmenter_with_difference: bool = False
-    # What a fresh segmenter says everywhere, as a probability; 0.5: its bias stays as it is drawn.
-    segmenter_prior: float = 0.5
-    # True: once it is trained, the segmenter looks at the pictures of training and validation, and peaks of
-    # later maps that look like those it finds there are taken off. Of max_minutes that takes a tenth at most,
-    # with as many pictures as fit into it.
-    known_marks: bool = False
+    segmenter_prior: float = 0.5  # probability that a fresh segmenter gives every pixel; 0.5: bias as drawn
 
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Noise levels, in training as half-open ranges."""
+    """Noise levels; those of training are half-open ranges."""
 
     num_train_timesteps: int = 1000
     train_t_fine: tuple[int, int] = (0, 300)
@@ -67,27 +59,111 @@ class DiffusionConfig:
     t_fine: int = 200
     t_coarse: int = 400
     guidance_weight: float = 1.0
-    num_noise_samples: int = 1  # of the finished pipeline: draws that are averaged, each at the same cost
+    num_noise_samples: int = 1  # draws that the finished pipeline averages, each at the same cost
     top_fraction: float = 50 / 256**2
 
 
 @dataclass(frozen=True)
+class SynthesisConfig:
+    """Synthetic defects.
+
+    `kind` says what the paper's family pastes, and where. On an "object": a foreign texture or its own
+    shuffled tiles, within the foreground, or anywhere when the foreground is not known. On a "texture":
+    foreign textures only, in a random part of the picture; all families ignore a foreground. "auto": an
+    "object" where a foreground is given, else a "texture".
+    """
+
+    probability: float = 0.5  # fraction of samples with a defect
+    kind: str = "auto"
+    families: tuple[str, ...] = ("perlin",)  # each defect is of one of them, drawn uniformly
+    opacity_min: float = 0.2  # beta: fraction of the original that shows through the paste
+    opacity_max: float = 0.8
+    perlin_scale_log2_max: int = 5
+    perlin_threshold: float = 0.5  # of noise in [-1, 1]
+    self_shuffle_probability: float = 0.5  # of objects
+    # The families beyond the paper change the picture by at most this many of 255 grey levels, drawn
+    # log-uniformly.
+    contrast_min_levels: float = 8.0
+    contrast_max_levels: float = 128.0
+    # Above 0: larger changes on coarse grain, up to this many of its standard deviations, drawn uniformly.
+    contrast_max_grains: float = 0.0
+    dark_probability: float = 0.5  # that a change darkens, in the families beyond the paper
+    # Remove pixels from the paper's mask that the paste changed by less than 2 of 255 levels.
+    visible_only: bool = False
+    # Above 0: remove parts of a defect that stand out from the texture around them by less.
+    visible_sigma: float = 0.0
+    # Above 0: plain defects first. The limit starts here and falls to `visible_sigma` over `easy_samples`.
+    visible_sigma_start: float = 0.0
+    easy_samples: int = 0
+    # Turn foreign textures grey on grey pictures; otherwise colour alone gives every defect away.
+    grey_follows_picture: bool = False
+
+    def __post_init__(self) -> None:
+        self._check_what_is_pasted()
+        self._check_how_visible_it_is()
+
+    def _check_what_is_pasted(self) -> None:
+        for name in ("probability", "self_shuffle_probability", "dark_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it must lie between 0 and 1")
+        if self.kind not in KINDS:
+            raise ValueError(f"`kind` is {self.kind!r}; it must be one of {', '.join(KINDS)}")
+        if isinstance(self.families, str) or not self.families or not set(self.families) <= set(FAMILIES):
+            raise ValueError(f"`families` is {self.families!r}; list one or more of {', '.join(FAMILIES)}")
+        if not 0 <= self.opacity_min <= self.opacity_max < 1:
+            raise ValueError(
+                f"`opacity_min` ({self.opacity_min}) and `opacity_max` ({self.opacity_max}) must be ordered, "
+                "from 0 (only the paste is seen) to less than 1 (nothing of it would be)"
+            )
+        if not 0 <= self.perlin_scale_log2_max <= 8:
+            raise ValueError(
+                f"`perlin_scale_log2_max` is {self.perlin_scale_log2_max}; it must lie between 0 and 8"
+            )
+        if not -1 < self.perlin_threshold < 1:
+            raise ValueError(f"`perlin_threshold` is {self.perlin_threshold}; it must lie between -1 and 1")
+
+    def _check_how_visible_it_is(self) -> None:
+        for name in ("visible_sigma", "visible_sigma_start", "contrast_max_grains"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise ValueError(f"`{name}` is {getattr(self, name)}; it must lie between 0 and 100")
+        if 0 < self.visible_sigma_start < self.visible_sigma or self.easy_samples < 0:
+            raise ValueError(
+                f"`visible_sigma_start` ({self.visible_sigma_start}) must be 0 or at least `visible_sigma` "
+                f"({self.visible_sigma}), `easy_samples` ({self.easy_samples}) at least 0: defects become "
+                "harder to see, not easier"
+            )
+        if not 2 <= self.contrast_min_levels <= self.contrast_max_levels <= 255:
+            raise ValueError(
+                f"`contrast_min_levels` ({self.contrast_min_levels}) and `contrast_max_levels` "
+                f"({self.contrast_max_levels}) must be ordered, between 2 and 255 grey levels"
+            )
+
+    def after(self, samples: int) -> "SynthesisConfig":
+        """Return the settings that hold once `samples` samples were seen: easy defects come first."""
+        if self.visible_sigma_start == 0 or samples >= self.easy_samples:
+            return self
+        left = 1 - samples / self.easy_samples
+        sigma = self.visible_sigma + left * (self.visible_sigma_start - self.visible_sigma)
+        return dataclasses.replace(self, visible_sigma=sigma, visible_sigma_start=0.0)
+
+
+@dataclass(frozen=True)
 class OptimConfig:
-    """How the weights move."""
+    """Length of training, learning rates and losses."""
 
     seed: int = 0
     batch_size: int = 16  # samples of one optimiser step, over all processes
-    micro_batch_size: int = 0  # samples that a process takes at a time; 0: all that are its own
-    max_steps: int = 100_000  # 0: not known yet, one of the next two sets it
-    max_epochs: int = 0  # above 0: sets max_steps, once, before the first step
-    max_minutes: float = 0.0  # above 0: sets max_steps, by the pace of the steps; wins over max_epochs
+    micro_batch_size: int = 0  # samples that a process takes at a time; 0: all of its samples
+    max_steps: int = 100_000  # 0: not known yet, max_epochs or max_minutes sets it
+    max_epochs: int = 0  # above 0: sets max_steps once, before the first step
+    max_minutes: float = 0.0  # above 0: sets max_steps from the measured pace; wins over max_epochs
     unet_lr: float = 1e-4
     segmenter_lr: float = 1e-5
     weight_decay: float = 0.0
     warmup_steps: int = 0
-    final_lr_fraction: float = 1.0  # below 1: cosine from lr to lr * this
+    final_lr_fraction: float = 1.0  # below 1: cosine from lr to lr * final_lr_fraction
     segmenter_cosine_steps: int = (
-        0  # above 0: the segmenter's lr falls to 0 and rises again every so many steps
+        0  # above 0: the segmenter's lr falls to 0 and rises again, this many steps each
     )
     gradient_norm_max: float = 1.0  # 0: gradients are not clipped
     ema_decay: float = 0.999
@@ -96,38 +172,36 @@ class OptimConfig:
     compile: bool = False  # torch.compile: minutes at the start, faster steps on a GPU
     segmentation_loss: str = "paper"  # "paper" (5 focal + smooth L1) or "bce_dice"
     positive_weight: float = 1.0  # of anomalous pixels in bce_dice
-    # True: the UNet learns to repair. Its noise loss counts damaged samples, too, and asks for the picture as
-    # it was before the synthetic defect. The paper has normal samples only.
+    # True: the UNet learns to repair. Damaged samples have a noise loss, too, whose target is the picture
+    # before the synthetic defect. The paper has normal samples only.
     repair: bool = False
-    # True: the segmentation loss does not reach the UNet, and anomalous pictures go through it without
-    # gradients.
+    # True: the segmentation loss does not reach the UNet, and anomalous pictures pass it without gradients.
     detach_reconstruction: bool = False
-    # Above 0: two phases in place of joint training. For so large a share of the minutes (of the steps, where
-    # those are given) the UNet learns alone, from normal samples; then it is frozen, and the segmenter learns
-    # from crops of its reconstructions.
+    # Above 0: two phases replace joint training. This fraction of the budget trains the UNet alone, on normal
+    # samples; then the UNet is frozen, and the segmenter learns from crops of its reconstructions.
     unet_share: float = 0.0
-    unet_steps: int = 0  # of the first phase; 0: not known yet, unet_share sets it
-    segmenter_batch_size: int = 8  # crops of a process a step, in the second phase
+    unet_steps: int = 0  # steps of the first phase; 0: not known yet, unet_share sets it
+    segmenter_batch_size: int = 8  # crops that a process takes in a step of the second phase
     segmenter_crop: int = 128  # side in pixels; 0: the whole picture
-    bank_size: int = 512  # reconstructions that crops are drawn from: 0.3 GB at 256 pixels
-    bank_steps: int = 2  # steps after which a new one takes the oldest one's place
+    buffer_size: int = 512  # reconstructions in the replay buffer: 0.3 GB at 256 pixels
+    buffer_steps: int = 2  # steps after which a new reconstruction replaces the oldest one
 
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What is written how often."""
+    """What a run writes, and how often."""
 
     loss_steps: int = 50  # a row in log.jsonl, with the mean over these steps
     checkpoint_steps: int = 500
     validations: int = 10  # spread over the run
     keep_checkpoints: int = 2
     samples: int = 8  # panels of test pictures
-    tensorboard: bool = False  # curves and pictures in tensorboard/, too
+    tensorboard: bool = False  # write curves and pictures into tensorboard/, too
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All of a run."""
+    """All settings of a run."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -138,93 +212,5 @@ class TrainConfig:
 
 
 def with_optim(config: TrainConfig, **values: Any) -> TrainConfig:
-    """The same config with other values in `optim`."""
+    """Return the same config with other values in `optim`."""
     return dataclasses.replace(config, optim=dataclasses.replace(config.optim, **values))
-
-
-def preset_names() -> list[str]:
-    """Names that `--preset` takes."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
-
-
-def load_config(preset_or_path: str, overrides: list[str] | None = None) -> TrainConfig:
-    """A preset by name or a TOML file, with `section.key=value` overrides.
-
-    Raises:
-        ValueError: no such preset, unknown section or key, value of the wrong type; the message lists what
-            exists.
-    """
-    path = PRESETS / f"{preset_or_path}.toml"
-    if not path.is_file():
-        path = Path(preset_or_path)
-    if not path.is_file():
-        raise ValueError(
-            f"`--preset` is {preset_or_path!r}; use {', '.join(preset_names())} or the path of a TOML file."
-        )
-    values = _read(path)
-    for override in overrides or []:
-        key, equals, text = override.partition("=")
-        section, dot, name = key.partition(".")
-        if not (equals and dot):
-            raise ValueError(f"`--set` is {override!r}; write section.key=value, such as optim.seed=1.")
-        values.setdefault(section, {})[name] = _parse_value(text)
-    return from_dict(values)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"`{path}` is not valid TOML: {error}.") from error
-    base = values.pop("extends", None)
-    if base is None:
-        return values
-    if base not in preset_names():
-        raise ValueError(f"`extends` in `{path}` is {base!r}; use one of {', '.join(preset_names())}.")
-    inherited = _read(PRESETS / f"{base}.toml")
-    return {k: {**inherited.get(k, {}), **values.get(k, {})} for k in [*inherited, *values]}
-
-
-def from_dict(values: dict[str, Any]) -> TrainConfig:
-    """Nested plain values to a config; unknown names and wrong types are errors."""
-    sections = {f.name: f.default_factory for f in dataclasses.fields(TrainConfig)}
-    unknown = sorted(set(values) - set(sections))
-    if unknown:
-        raise ValueError(f"`{unknown[0]}` is no section of a config; use one of {', '.join(sections)}.")
-    parts = {}
-    for section, factory in sections.items():
-        default = factory()
-        names = {f.name for f in dataclasses.fields(default)}
-        given = values.get(section, {})
-        unknown = sorted(set(given) - names)
-        if unknown:
-            raise ValueError(f"`{section}.{unknown[0]}` is unknown; use one of {', '.join(sorted(names))}.")
-        typed = {k: _as_type(v, getattr(default, k), f"{section}.{k}") for k, v in given.items()}
-        parts[section] = dataclasses.replace(default, **typed)
-    return TrainConfig(**parts)
-
-
-def to_toml(config: TrainConfig) -> str:
-    """The inverse of `load_config`; JSON's strings, numbers, booleans and lists are TOML's."""
-    lines = []
-    for section, values in dataclasses.asdict(config).items():
-        lines += [f"[{section}]", *(f"{k} = {json.dumps(v)}" for k, v in values.items()), ""]
-    return "\n".join(lines)
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _as_type(value: Any, default: Any, name: str) -> Any:
-    kind = type(default)
-    if kind is tuple and isinstance(value, list | tuple):
-        return tuple(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError(f"`{name}` is {value!r}; a {kind.__name__} such as {default!r} is needed.")
-    return value

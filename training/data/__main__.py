@@ -2,6 +2,9 @@
 
 import sys
 
-from .catalog import main
+from diffusionad.cli.options import run
 
-sys.exit(main())
+from ..cli import catalog_command
+
+if __name__ == "__main__":
+    sys.exit(run(catalog_command, None, "python -m training.data"))

@@ -1,10 +1,8 @@
 """Read data sets as downloaded into one list of records.
 
-`python -m training.data PATH` prints what a data set holds, then what is wrong with it, file by file.
+`python -m training.data --data PATH` prints what a data set holds, then what is wrong with it, file by file.
 """
 
-import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -132,26 +130,27 @@ def _table(rows: list[dict[str, str]]) -> str:
     return "\n".join(aligned)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; 1 where a data set cannot be trained with, 2 where there is none."""
-    parser = argparse.ArgumentParser(prog="python -m training.data", description=__doc__)
-    parser.add_argument(
-        "path", metavar="PATH", help="a data set as downloaded, a folder of good pictures, or hf:org/name"
-    )
-    parser.add_argument("--category", help="only this one")
-    args = parser.parse_args(arguments)
+def print_catalog(path: str, category: str | None = None) -> list[str]:
+    """Print what a data set holds, and warnings about its files.
+
+    Args:
+        path: a data set as downloaded, a folder of good pictures, or hf:org/name.
+        category: only this category.
+
+    Returns:
+        Faults that forbid training, a sentence each.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
     catalogs, faults = [], []
-    try:
-        for name in [args.category] if args.category else categories(args.path):
-            try:
-                catalogs.append(scan(args.path, name))
-            except ValueError as error:
-                faults.append(f"{name}: {error}")
-    except (FileNotFoundError, ValueError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 2
+    for name in [category] if category else categories(path):
+        try:
+            catalogs.append(scan(path, name))
+        except ValueError as error:
+            faults.append(f"{name}: {error}")
     if catalogs:
-        print(f"{args.path}: layout of {catalogs[0].layout}\n")
+        print(f"{path}: layout of {catalogs[0].layout}\n")
         print(_table([describe(catalog) for catalog in catalogs]), flush=True)
     print()
     for catalog in catalogs:
@@ -164,6 +163,4 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         for warning in warnings:
             print(f"{catalog.category}: warning: {warning}")
-    for fault in faults:
-        print(fault, file=sys.stderr)
-    return 1 if faults else 0
+    return faults

@@ -2,6 +2,9 @@
 
 import sys
 
-from .evaluator import main
+from diffusionad.cli.options import run
 
-sys.exit(main())
+from ..cli import evaluate_command
+
+if __name__ == "__main__":
+    sys.exit(run(evaluate_command, None, "python -m training.evaluation"))

@@ -2,6 +2,9 @@
 
 import sys
 
-from .preview import main
+from diffusionad.cli.options import run
 
-sys.exit(main())
+from ..cli import preview_command
+
+if __name__ == "__main__":
+    sys.exit(run(preview_command, None, "python -m training.synthesis"))

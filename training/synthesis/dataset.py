@@ -1,14 +1,14 @@
-"""Training samples: a normal picture or a crop of it, perhaps with a synthetic defect, and the noise it will
-meet.
+"""Training samples: a normal picture or a crop of it, perhaps with a synthetic defect, and the noise to add.
 
-Every random draw of a sample comes from (seed, epoch, index of the picture): resuming a run, the number of
-workers and of processes change nothing.
+Every random draw of a sample comes from (seed, epoch, index of the picture). Neither resuming a run nor the
+number of workers or processes changes a sample.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from .anomalies import synthesize
 from .foreground import Precomputed, foreground_source
 from .textures import TextureBank
 
-MAX_CACHE_BYTES = 4e9  # of pictures in memory, in each process that reads them; others are read again
+MAX_CACHE_BYTES = 4e9  # pictures kept in memory by each process that reads them; others are read again
 
 
 class SampleStream(Sampler[tuple[int, int]]):
@@ -31,9 +31,9 @@ class SampleStream(Sampler[tuple[int, int]]):
 
     Args:
         length: number of pictures.
-        seed: of the shuffles.
+        seed: seed of the shuffles.
         start: number of samples already used by all processes.
-        rank: of this process.
+        rank: index of this process.
         world: number of processes; each takes every `world`-th sample.
     """
 
@@ -50,16 +50,16 @@ class SampleStream(Sampler[tuple[int, int]]):
 
 
 class SyntheticAnomalies(Dataset):
-    """Normal pictures to training samples.
+    """Training samples from normal pictures.
 
     With `data.resize_mode` "tile" a sample is an S x S crop of the picture, another one in each epoch. The
     object is found in the whole picture; a crop beside it has no place for a defect, and stays normal.
 
     Args:
         paths: files of normal pictures.
-        config: of the run.
-        seed: of all draws.
-        probability: of a defect, in place of the config's.
+        config: settings of the run.
+        seed: seed of all draws.
+        probability: probability of a defect; None takes the config's.
     """
 
     def __init__(self, paths: list[Path], config: TrainConfig, seed: int, probability: float | None = None):
@@ -76,7 +76,7 @@ class SyntheticAnomalies(Dataset):
         self._cached_bytes = 0
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Tensor]:
-        """Sample `index` of `epoch`: x_0, mask, label, t and noise of both scales."""
+        """Return sample `index` of `epoch`: x_0, mask, label, t and noise of both scales."""
         epoch, index = key
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         image, foreground = self._crop(epoch, index)
@@ -95,11 +95,15 @@ class SyntheticAnomalies(Dataset):
             **draw_diffusion(x_0.shape, rng, self.config.diffusion),
         }
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a spawned worker reads faster than it unpickles."""
+        return {**vars(self), "textures": None, "_cache": {}, "_cached_bytes": 0}
+
     def __len__(self) -> int:
         return len(self.paths)
 
     def picture(self, epoch: int, index: int) -> np.ndarray:
-        """What sample `index` of `epoch` is made from, float32 [S,S,3] in [0, 1]."""
+        """Return the crop that sample `index` of `epoch` is made from, float32 [S,S,3] in [0, 1]."""
         return self._crop(epoch, index)[0]
 
     def _crop(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -127,7 +131,7 @@ class SyntheticAnomalies(Dataset):
 
 
 def to_model_size(path: Path, data: DataConfig) -> np.ndarray:
-    """A picture as the pipeline will see it, S x S or to be cut: float32 [H',W',3] in [0, 1]."""
+    """Read a picture at the size at which the pipeline sees or cuts it: float32 [H',W',3] in [0, 1]."""
     image = read_image(path)
     shorter_side = data.shorter_side or None
     size = model_size(image.shape[:2], data.image_size, data.resize_mode, shorter_side, f"`{path}`")
@@ -135,14 +139,15 @@ def to_model_size(path: Path, data: DataConfig) -> np.ndarray:
 
 
 def crop_window(size: tuple[int, int], side: int, rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a random crop around a pixel that may be any, moved into the picture.
+    """Return rows and columns of a crop around a uniformly drawn pixel, moved into the picture.
 
-    So the picture's border is seen as often as the pipeline's outer tiles need it; a crop that may start
-    anywhere would hardly ever show a corner.
+    This shows the picture's border as often as the pipeline's outer tiles need it; a crop with a uniform
+    start would hardly ever show a corner.
     """
     centres = [int(rng.integers(length)) for length in size]
     starts = [min(max(c - side // 2, 0), n - side) for c, n in zip(centres, size, strict=True)]
-    return tuple(slice(start, start + side) for start in starts)
+    rows, columns = (slice(start, start + side) for start in starts)
+    return rows, columns
 
 
 def _as_tensor(image: np.ndarray) -> Tensor:
@@ -151,7 +156,7 @@ def _as_tensor(image: np.ndarray) -> Tensor:
 
 
 def draw_diffusion(shape: torch.Size, rng: np.random.Generator, config: DiffusionConfig) -> dict[str, Tensor]:
-    """Timesteps t ~ U[range) and independent standard normal noise for both scales; each noise is [C,S,S]."""
+    """Draw timesteps t ~ U[range) and independent standard normal noise [C,S,S] for both scales."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     return {
         "t_fine": torch.tensor(int(rng.integers(*config.train_t_fine))),

@@ -1,12 +1,13 @@
-"""Foreground masks of objects: the paper pastes defects within the object only.
+"""Foreground masks of objects: the paper pastes defects only within the object.
 
 The paper takes masks computed beforehand; here they come from a folder, from a classical method that
-needs only scikit-image, or from a matting model where `rembg` is installed. A source answers None
+needs only scikit-image, or from a matting model where `rembg` is installed. A source returns None
 rather than guess.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,22 +20,25 @@ from ..data.masks import read_mask
 from ..data.records import by_stem, pictures
 
 WORKING_SIDE = 256  # the classical method looks at the picture at this size
-AREA_MIN, AREA_MAX = 0.03, 0.95  # shares of the picture outside which a mask says nothing
+AREA_MIN, AREA_MAX = 0.03, 0.95  # a mask below or above these fractions of the picture says nothing
 SOURCES = ("classical", "rembg", "none")
 
 ForegroundSource = Callable[[np.ndarray, Path], np.ndarray | None]
 
 
 def foreground_mask(image: np.ndarray) -> np.ndarray | None:
-    """Where the object is, for a picture of one or more objects on a plain background, bool [H,W].
+    """Find one or more objects on a plain background.
 
-    The background's colour is the median along the picture's border; Otsu's threshold parts the distances
-    from it. None where this does not work: the border is as far from that colour as the rest is (a
-    texture), the contour is blurred (uneven light), or the foreground takes up most of the border, less
-    than 3 % or more than 95 % of the picture.
+    The background's colour is the median along the picture's border; Otsu's threshold divides the distances
+    from it.
 
     Args:
         image: float32 [H,W,3] in [0, 1].
+
+    Returns:
+        bool [H,W]. None where the method fails: the border is as far from the background's colour as the rest
+        (a texture), the contour is blurred (uneven light), or the foreground covers most of the border, less
+        than 3 % or more than 95 % of the picture.
     """
     height, width = image.shape[:2]
     small = _as_picture(image)
@@ -74,7 +78,7 @@ def _as_picture(image: np.ndarray) -> Image.Image:
 
 
 def _holes(mask: np.ndarray, is_unlike_background: np.ndarray) -> np.ndarray:
-    """The holes to be filled: specks of up to 2 % of the mask, and those that do not show the background.
+    """Return the holes to fill: specks of up to 2 % of the mask, and holes without the background's colour.
 
     The hole of a washer stays open.
     """
@@ -85,7 +89,7 @@ def _holes(mask: np.ndarray, is_unlike_background: np.ndarray) -> np.ndarray:
 
 
 def _large_components(mask: np.ndarray) -> np.ndarray:
-    """The connected parts with at least a tenth of the largest one's area."""
+    """Keep the connected parts with at least a tenth of the largest one's area."""
     labels, count = ndimage.label(mask)
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     areas[0] = 0
@@ -97,10 +101,10 @@ def _is_plausible(mask: np.ndarray) -> bool:
 
 
 class Precomputed:
-    """Masks that lie in a folder, black where there is no object; they are resized to the picture.
+    """Masks in a folder, black where there is no object; they are resized to the picture.
 
-    That of `.../bottle/train/good/000.png` is `folder/bottle/**/000_mask.*` or `000.*` where there is such a
-    folder (or one of another of the names above the picture), else `folder/000_mask.*` or `folder/000.*`.
+    The mask of `.../bottle/train/good/000.png` is `folder/bottle/**/000_mask.*` or `000.*` where there is
+    such a folder (or one of another name above the picture), else `folder/000_mask.*` or `folder/000.*`.
     """
 
     def __init__(self, folder: Path):
@@ -114,7 +118,7 @@ class Precomputed:
         return resize(read_mask(found).astype(np.float32), image.shape[:2]) >= 0.5
 
     def mask_of(self, path: Path) -> Path | None:
-        """Where the mask of a picture lies; None where there is none."""
+        """Return the mask file of a picture; None where there is none."""
         names = [parent.name for parent in Path(path).parents if parent.name]  # the nearest first
         folder = next((f for name in names if (f := self.folder / name).is_dir()), self.folder)
         if folder not in self._masks:
@@ -123,7 +127,7 @@ class Precomputed:
         return self._masks[folder].get(Path(path).stem.lower())
 
     def check(self, paths: Sequence[Path]) -> None:
-        """Before training.
+        """Check that every picture has a mask of its own.
 
         Raises:
             ValueError: pictures without a mask, or pictures that would share one.
@@ -133,12 +137,14 @@ class Precomputed:
             raise ValueError(self._missing(missing))
         users: dict[Path, list[Path]] = {}
         for path in paths:
-            users.setdefault(self.mask_of(path), []).append(path)
-        shared = [(mask, both) for mask, both in users.items() if len(both) > 1]
+            mask = self.mask_of(path)
+            assert mask is not None
+            users.setdefault(mask, []).append(path)
+        shared = [(of_both, both) for of_both, both in users.items() if len(both) > 1]
         if shared:
-            mask, (first, second, *_) = shared[0]
+            common, (first, second, *_) = shared[0]
             raise ValueError(
-                f"`foreground`: {str(mask)!r} is the mask of both {str(first)!r} and {str(second)!r} "
+                f"`foreground`: {str(common)!r} is the mask of both {str(first)!r} and {str(second)!r} "
                 f"({len(shared)} such masks); put the masks of each category into a folder of its name"
             )
 
@@ -151,34 +157,57 @@ class Precomputed:
         )
 
 
-def rembg() -> ForegroundSource:
-    """The matting model isnet-general-use of the package rembg, which fetches its weights on first use.
+class Matting:
+    """The matting model isnet-general-use of the package rembg, which downloads its weights on first use.
 
-    An adapter: the tests run without those weights, and put a stand-in in its place.
+    Every process opens a session of its own: sessions do not pickle, the source itself must.
     """
-    try:
-        from rembg import new_session, remove
-    except ImportError as error:
-        raise ValueError(
-            "`foreground` 'rembg' needs the package rembg: pip install rembg; or take 'classical'."
-        ) from error
-    session = new_session("isnet-general-use")
 
-    def matte(image: np.ndarray, path: Path) -> np.ndarray | None:
-        mask = np.asarray(remove(_as_picture(image), session=session, only_mask=True)) > 127
+    def __init__(self) -> None:
+        try:
+            import rembg  # noqa: F401
+        except ImportError as error:
+            raise ValueError(
+                "`foreground` 'rembg' needs the package rembg: pip install rembg; or take 'classical'."
+            ) from error
+        self._session: Any = None
+
+    def __call__(self, image: np.ndarray, path: Path) -> np.ndarray | None:
+        from rembg import new_session, remove
+
+        if self._session is None:
+            self._session = new_session("isnet-general-use")
+        mask = np.asarray(remove(_as_picture(image), session=self._session, only_mask=True)) > 127
         return mask if _is_plausible(mask) else None
 
-    return matte
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_session": None}
+
+
+def classical(image: np.ndarray, path: Path) -> np.ndarray | None:
+    """Find the object by `foreground_mask`."""
+    return foreground_mask(image)
+
+
+def no_foreground(image: np.ndarray, path: Path) -> None:
+    """Find no object."""
 
 
 def foreground_source(name_or_folder: str | Path) -> ForegroundSource:
-    """A function (image, path) -> mask or None: "classical", "rembg", "none", or a folder of masks."""
+    """Return a function (image, path) -> mask or None; it pickles, for the processes that read samples.
+
+    Args:
+        name_or_folder: "classical", "rembg", "none", or a folder of masks.
+
+    Raises:
+        ValueError: neither a source nor a folder, or rembg is not installed.
+    """
     if name_or_folder == "classical":
-        return lambda image, path: foreground_mask(image)
+        return classical
     if name_or_folder == "rembg":
-        return rembg()
+        return Matting()
     if name_or_folder == "none":
-        return lambda image, path: None
+        return no_foreground
     if Path(name_or_folder).is_dir():
         return Precomputed(Path(name_or_folder))
     raise ValueError(

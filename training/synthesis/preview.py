@@ -1,6 +1,5 @@
 """Show and time the synthetic defects that a network is trained on: `diffusionad preview`."""
 
-import argparse
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -9,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..config.loader import load_config, preset_names
-from ..config.schema import FAMILIES, KINDS, DataConfig, SynthesisConfig
+from ..config.loader import load_config
+from ..config.schema import DataConfig, SynthesisConfig
 from ..data.catalog import scan
 from .anomalies import SyntheticSample, synthesize
 from .dataset import crop_window, to_model_size
@@ -176,47 +175,3 @@ def samples_per_second(crops: Pictures, config: SynthesisConfig, textures: Textu
             synthesize(image, rng, config, textures, foreground)
         seconds.append(time.process_time() - start)
     return 200 / min(seconds)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training.synthesis", description=__doc__)
-    parser.add_argument("--data", required=True, help="a data set, or a folder of good pictures")
-    parser.add_argument("--category", default="", help="category of a data set with several")
-    parser.add_argument("--output", type=Path, help="picture file: normal picture, synthetic sample, mask")
-    parser.add_argument("--benchmark", action="store_true", help="print samples per second of each family")
-    parser.add_argument("--preset", help=f"{', '.join(preset_names())} or a TOML file (the paper's settings)")
-    parser.add_argument("--families", help=f"families of defects, of {','.join(FAMILIES)} (the preset's)")
-    parser.add_argument("--kind", choices=KINDS, help="kind of the part (the preset's)")
-    parser.add_argument("--textures", help="folder of textures such as DTD (the preset's)")
-    parser.add_argument("--foreground", help="classical, rembg, none, or a folder of masks (the preset's)")
-    parser.add_argument("--size", type=int, help="side of the samples in pixels (the preset's)")
-    parser.add_argument("--count", type=int, default=32, help="number of samples")
-    parser.add_argument("--columns", type=int, default=4, help="samples abreast on the sheet")
-    parser.add_argument("--seed", type=int, default=0, help="seed of pictures, crops and defects")
-    options = parser.parse_args(arguments)
-    if options.output is None and not options.benchmark:
-        parser.error("nothing to do: give --output SHEET.png, --benchmark, or both")
-    try:
-        config, data = preview_settings(
-            options.data,
-            options.category,
-            preset=options.preset,
-            families=options.families.split(",") if options.families else (),
-            kind=options.kind,
-            textures=options.textures,
-            foreground=options.foreground,
-            size=options.size,
-        )
-        write_preview(
-            config,
-            data,
-            options.output,
-            count=options.count,
-            columns=options.columns,
-            seed=options.seed,
-            benchmark=options.benchmark,
-        )
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    return 0

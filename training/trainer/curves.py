@@ -1,4 +1,4 @@
-"""How a run went, as a picture: curves.png from log.jsonl."""
+"""Curves of a run: curves.png from log.jsonl."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from .validation import CRITERION, is_published
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of log.jsonl; a last line that a kill cut short is left out."""
+    """Read the rows of log.jsonl; a last line that a kill cut short is left out."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -19,7 +19,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def write_curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Losses above; below, the criterion that chooses the checkpoint, the chosen step marked."""
+    """Plot the losses above; below, the criterion that chooses the checkpoint, with the chosen step."""
     figure = Figure(figsize=(8, 7), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -43,7 +43,7 @@ def write_curves(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def published_step(steps: list[int], criterion: list[float]) -> int:
-    """After which of the validations the weights of `pipeline/` were saved."""
+    """Return the validation after which the weights of `pipeline/` were saved."""
     best = max(criterion)
     return [step for step, found in zip(steps, criterion, strict=True) if is_published(found, best)][-1]
 

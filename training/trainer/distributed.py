@@ -1,4 +1,4 @@
-"""One process or many: what differs between them, so that the loop need not know.
+"""Differences between one process and many, so that the loop need not know them.
 
 Every process takes every world-th sample of one common stream, and losses and gradients are averaged: a step
 over N processes is the step of one process with the same batch. Only the main process writes.
@@ -6,6 +6,7 @@ over N processes is the step of one process with the same batch. Only the main p
 
 import datetime
 import os
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -19,10 +20,10 @@ PATIENCE = datetime.timedelta(hours=12)
 
 
 def start_accelerator(config: TrainConfig) -> Accelerator:
-    """The processes of this run, as `accelerate launch` or a plain start made them.
+    """Join the processes of this run, which `accelerate launch` or a plain start made.
 
     Raises:
-        ValueError: a precision that this device does not have, or batch statistics that cannot be shared.
+        ValueError: this device lacks the precision, or batch statistics cannot be shared.
     """
     accelerator = Accelerator(
         mixed_precision=config.optim.precision,
@@ -30,13 +31,15 @@ def start_accelerator(config: TrainConfig) -> Accelerator:
         cpu=not torch.accelerator.is_available(),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
-    assert accelerator.num_processes == int(os.environ.get("WORLD_SIZE", 1)), "the processes are strangers"
+    assert accelerator.num_processes == int(os.environ.get("WORLD_SIZE", 1)), (
+        "WORLD_SIZE differs from accelerate's process count"
+    )
     check_statistics(config, accelerator.num_processes, accelerator.device.type)
     return accelerator
 
 
 def with_native_precision(config: TrainConfig) -> TrainConfig:
-    """Precision "auto" resolved for this machine: "bf16" where it computes in that, else "no" (fp32).
+    """Resolve precision "auto" for this machine: "bf16" where it computes in that, else "no" (fp32).
 
     A processor that has to emulate bf16 takes many times as long as in fp32.
     """
@@ -50,16 +53,16 @@ def with_native_precision(config: TrainConfig) -> TrainConfig:
 
 
 def processor_computes_in_bf16() -> bool:
-    """Whether this CPU has instructions for it."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    """Whether this CPU has instructions for bf16."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def check_statistics(config: TrainConfig, processes: int, device: str) -> None:
-    """Batch normalisation over several processes exists on CUDA only.
+    """Refuse batch normalisation over several processes where torch has none: off CUDA.
 
     Raises:
-        ValueError: it is asked for elsewhere.
+        ValueError: the settings ask for it there.
     """
     if processes > 1 and device != "cuda" and config.model.segmenter_norm == "batch":
         raise ValueError(
@@ -69,21 +72,21 @@ def check_statistics(config: TrainConfig, processes: int, device: str) -> None:
 
 
 def share_statistics(segmenter: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """Batch normalisation over the samples of all processes, as if they were one batch."""
+    """Normalise over the samples of all processes, as if they were one batch."""
     if accelerator.num_processes == 1:
         return segmenter
     return nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)
 
 
 def any_process(accelerator: Accelerator, flag: bool) -> bool:
-    """Whether `flag` is set anywhere; all processes learn the same."""
+    """Whether `flag` is set in any process; all processes return the same."""
     if accelerator.num_processes == 1:
         return flag
     return bool(accelerator.reduce(torch.tensor(float(flag), device=accelerator.device), "sum") > 0)
 
 
 def from_main(accelerator: Accelerator, number: int) -> int:
-    """The main process's number, everywhere."""
+    """Return the main process's number in every process."""
     if accelerator.num_processes == 1:
         return number
     mine = number if accelerator.is_main_process else 0

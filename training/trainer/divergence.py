@@ -1,4 +1,4 @@
-"""When to stop: a loss that is no number, or that has left for good."""
+"""When a run stops by itself: the loss is NaN or infinite, or it diverged."""
 
 import math
 from typing import Any
@@ -8,17 +8,17 @@ FACTOR = 10.0
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says what happened and what is left."""
+    """Raised when training cannot go on; the message says what happened and what is left."""
 
 
 class DivergenceWatch:
-    """Looks at every step before the weights move.
+    """Check of every step before the weights move.
 
     A run has diverged when the mean loss of 50 steps is ten times the best one and above the very first:
     worse than knowing nothing.
 
     Attributes:
-        good_until: with the weights of this step nothing was wrong yet.
+        good_until: last step whose weights were good.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class DivergenceWatch:
         self.total, self.count = 0.0, 0
 
     def check(self, step: int, losses: dict[str, float], gradient_norm: float) -> None:
-        """Look at the losses with the weights of `step`, and at the norm of their gradients.
+        """Check the losses with the weights of `step`, and the norm of their gradients.
 
         Raises:
             TrainingError: not finite, or diverged; one sentence on what happened.
@@ -55,14 +55,14 @@ class DivergenceWatch:
         self.good_until = step
 
     def start_over(self) -> None:
-        """Another loss is watched from now on."""
+        """Forget what was seen: another loss follows."""
         self.first = self.best = math.inf
         self.total, self.count = 0.0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """Return plain numbers."""
         return dict(vars(self))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The inverse of `state_dict`."""
+        """Take over what `state_dict` returned."""
         vars(self).update(state)

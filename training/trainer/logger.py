@@ -1,4 +1,4 @@
-"""What a run says and writes while it goes: the bar, log.jsonl, curves.png and, if asked for, TensorBoard."""
+"""Log of a run while it trains: progress bar, log.jsonl, curves.png and, if asked for, TensorBoard."""
 
 import importlib.util
 import json
@@ -14,15 +14,15 @@ from .curves import read_log, write_curves
 from .schedule import spoken
 
 
-class Journal:
-    """Used by the main process alone.
+class TrainingLogger:
+    """Logger of the main process.
 
     Args:
         output: run folder.
-        config: what is written how often.
-        step: where the run goes on; rows of later steps, which an interrupted run has left, are dropped.
-        max_steps: 0 while they are not known.
-        samples: of one step, for the rate on screen.
+        config: what is written, and how often.
+        step: step at which the run goes on; rows of later steps, left by an interrupted run, are dropped.
+        max_steps: length of the run; 0 while it is not known.
+        samples: samples of one step, for the rate on screen.
     """
 
     def __init__(self, output: Path, config: LogConfig, step: int, max_steps: int, samples: int):
@@ -38,7 +38,7 @@ class Journal:
         self.smooth: dict[str, float] = {}
 
     def add(self, figures: dict[str, float]) -> None:
-        """Figures of one step: onto the bar, and into the next row as means."""
+        """Show the figures of one step on the bar, and keep them for the next row."""
         self.pending.append(figures)
         for name in {"noise", "segmentation"} & set(figures):
             self.smooth[name] = 0.98 * self.smooth.get(name, figures[name]) + 0.02 * figures[name]
@@ -48,7 +48,7 @@ class Journal:
         self.bar.set_postfix({**shown, "images/s": f"{rate:.1f}"})
 
     def write(self, step: int, minutes: float, found: dict[str, float] | None = None) -> None:
-        """A row: the mean of every figure since the last one, and what validation found."""
+        """Write a row: the mean of every figure since the last row, and the figures of a validation."""
         names = sorted({name for figures in self.pending for name in figures})
         means = {name: float(np.mean([f[name] for f in self.pending if name in f])) for name in names}
         self.pending = []
@@ -64,13 +64,13 @@ class Journal:
             self.say(json.dumps({k: round(v, 6) for k, v in row.items()}))
 
     def show(self, step: int, panels: Callable[[], np.ndarray]) -> None:
-        """Panels for TensorBoard, made only then: [N,S,3S,3] in [0, 1], as `Validation.panels` makes them."""
+        """Show `Validation.panels` in TensorBoard, [N,S,3S,3] in [0, 1]; they are made only for that."""
         if self.board:
             rows = np.concatenate(panels())  # [N,S,3S,3] -> [NS,3S,3]
             self.board.add_image("picture, reconstruction, map", rows, step, dataformats="HWC")
 
     def announce(self, step: int, max_steps: int, seconds_per_step: float, afterwards: str = "") -> None:
-        """How long it will take, once that can be told; of the first of two phases, with what comes then."""
+        """Say how long the phase will take, and what comes afterwards."""
         self.bar.total = max_steps
         left = spoken((max_steps - step) * seconds_per_step)
         self.say(
@@ -78,11 +78,11 @@ class Journal:
         )
 
     def say(self, sentence: str) -> None:
-        """A line that does not tear the bar."""
+        """Print a line above the bar."""
         self.bar.write(sentence)
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Close all files."""
         self.bar.close()
         self.log.close()
         if self.board:
@@ -90,7 +90,7 @@ class Journal:
 
 
 def check_available(config: LogConfig) -> None:
-    """Before anything is written.
+    """Check that TensorBoard is there where the settings ask for it.
 
     Raises:
         ValueError: TensorBoard is asked for and not installed.

@@ -1,7 +1,8 @@
-"""The networks of a run: fresh ones, their moving averages, and the pipeline that is saved."""
+"""Networks of a run: fresh ones, their moving averages, and the pipeline that is saved."""
 
 import copy
 import math
+from typing import cast
 
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
@@ -12,9 +13,11 @@ from diffusionad import AnomalySegmenter, DiffusionADPipeline
 
 from ..config.schema import TrainConfig
 
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
 
 def build_networks(config: TrainConfig) -> tuple[UNet2DModel, DDPMScheduler, AnomalySegmenter]:
-    """Both networks with fresh weights and the noise schedule."""
+    """Build both networks with fresh weights, and the noise schedule."""
     model, p = config.model, config.model.patch_size
     sizes = [config.data.image_size // p // 2**i for i in range(len(model.unet_channels))]
     with_attention = [size in model.unet_attention_sizes for size in sizes]
@@ -49,14 +52,14 @@ def build_networks(config: TrainConfig) -> tuple[UNet2DModel, DDPMScheduler, Ano
 def build_pipeline(
     config: TrainConfig, category: str, unet: nn.Module, scheduler: DDPMScheduler, segmenter: nn.Module
 ) -> DiffusionADPipeline:
-    """A pipeline of copies in fp32, in plain memory layout, ready to be saved."""
-    unet, segmenter = (
-        copy.deepcopy(net).float().to(memory_format=torch.contiguous_format) for net in (unet, segmenter)
-    )
+    """Build a pipeline of copies in fp32, in plain memory layout, ready to be saved."""
+    unet, segmenter = copy.deepcopy(unet).float(), copy.deepcopy(segmenter).float()
+    for network in (unet, segmenter):
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return DiffusionADPipeline(
         unet,
         scheduler,
-        segmenter,
+        cast(AnomalySegmenter, segmenter),
         image_size=config.data.image_size,
         resize_mode=config.data.resize_mode,
         shorter_side=config.data.shorter_side or None,
@@ -71,9 +74,9 @@ def build_pipeline(
 
 
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """EMA of parameters and buffers; the decay grows from 0.1, so the first weights are soon forgotten."""
+    """Average parameters and buffers (EMA); the decay grows from 0.1 and soon forgets the first weights."""
 
-    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+    def update(averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
         n = float(updates)
         weight = 1 - min(decay, (1 + n) / (10 + n))
         if averaged[0].is_floating_point():

@@ -1,8 +1,9 @@
-"""A bank of reconstructions: with the UNet frozen, the segmenter learns from them many times over.
+"""A replay buffer of reconstructions: with the UNet frozen, the segmenter learns from each many times.
 
 A reconstruction costs as much as a step of the segmenter on eight crops, so it pays to crop each often. The
-bank slides over the stream of samples: at segmenter step s it holds `size` samples from s // bank_steps on.
-What it holds depends on the frozen weights and the step alone, so a resumed run fills it with the same bits.
+buffer slides over the stream of samples: at step s of the segmenter it holds `size` samples, from number
+s // buffer_steps on. Its content depends on the frozen weights and the step alone, so a resumed run fills it
+with the same bits.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,18 +14,18 @@ from torch import Tensor
 
 from ..config.schema import TrainConfig
 
-CENTRED = 0.9  # share of the crops of damaged samples that hold a damaged pixel
+CENTRED = 0.9  # fraction of the crops of damaged samples that hold a damaged pixel
 
 
-class ReconstructionBank:
-    """The last `optim.bank_size` samples with their reconstructions, from which crops are drawn.
+class ReconstructionBuffer:
+    """The last `optim.buffer_size` samples with their reconstructions, from which crops are drawn.
 
     Args:
         samples: endless batches of one sample each.
         reconstruct: a batch to x_0_hat, [1,3,S,S] in [-1, 1].
-        config: of the run.
-        step: of the segmenter, where the run starts or goes on.
-        rank: of this process.
+        config: settings of the run.
+        step: step of the segmenter at which the run starts or goes on.
+        rank: index of this process.
     """
 
     def __init__(
@@ -36,12 +37,12 @@ class ReconstructionBank:
         rank: int,
     ):
         self.samples, self.reconstruct, self.config = samples, reconstruct, config
-        self.step, self.rank, self.count = step, rank, step // config.optim.bank_steps
-        size, side = config.optim.bank_size, config.data.image_size
+        self.step, self.rank, self.count = step, rank, step // config.optim.buffer_steps
+        size, side = config.optim.buffer_size, config.data.image_size
         self.x_0 = torch.empty(size, 3, side, side, dtype=torch.uint8)
         self.x_0_hat = torch.empty(size, 3, side, side, dtype=torch.float16)
         self.mask = torch.empty(size, 1, side, side, dtype=torch.bool)
-        for _ in range(size - (step % config.optim.bank_steps == 0)):
+        for _ in range(size - (step % config.optim.buffer_steps == 0)):
             self._add()
 
     def _add(self) -> None:
@@ -53,15 +54,15 @@ class ReconstructionBank:
         self.count += 1
 
     def draw(self) -> dict[str, Tensor]:
-        """Every `bank_steps` steps one more sample comes in; then a batch of crops.
+        """Draw a batch of crops; every `buffer_steps` steps a new sample replaces the oldest one first.
 
-        They stay upright: parts lie in one position, and who has seen them turned no longer sees that a print
-        is upside down, or a surface ground crosswise.
+        Crops stay upright: parts lie in one position, and a segmenter that has seen them turned no longer
+        notices a print upside down, or a surface ground crosswise.
 
         Returns:
             x_0 and x_0_hat [B,3,c,c] in [-1, 1], mask [B,1,c,c], label [B].
         """
-        if self.step % self.config.optim.bank_steps == 0:
+        if self.step % self.config.optim.buffer_steps == 0:
             self._add()
         rng = np.random.default_rng([self.config.optim.seed, 2, self.step, self.rank])
         self.step += 1

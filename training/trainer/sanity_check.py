@@ -1,14 +1,13 @@
-"""One batch through everything before the first step: what must fail fails in the first minute."""
+"""One batch through everything before the first step: an error shows in the first minute, not after hours."""
 
 import copy
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import default_collate
 
 from diffusionad import DiffusionADPipeline
@@ -17,13 +16,13 @@ from ..config.schema import TrainConfig
 from ..run_folder import save_pipeline
 from ..synthesis.dataset import SyntheticAnomalies
 from .networks import build_pipeline
+from .steps import total, training_step
 from .validation import Validation
 
 GRADIENT_TOLERANCE = 0.1  # relative; bf16 rounds differently when operations are fused
 
 
-def rehearse(
-    training_step: Callable[..., dict[str, Tensor]],
+def sanity_check(
     config: TrainConfig,
     accelerator: Accelerator,
     samples: SyntheticAnomalies,
@@ -32,40 +31,42 @@ def rehearse(
     micro_batch: int,
     folder: Path,
 ) -> None:
-    """Losses and gradients of one micro-batch, a pipeline saved, loaded and run; on copies, nothing remains.
+    """Compute losses and gradients of one micro-batch; save, load and run a pipeline. All on copies.
 
     Raises:
-        ValueError: it does not fit into memory, or compiled networks learn something else; the message says
-            what to change.
+        ValueError: a step does not fit into memory, or compiled networks learn something else; the message
+            says what to change.
     """
-    unet, scheduler, segmenter = (copy.deepcopy(network) for network in networks)
+    unet, scheduler, segmenter = copy.deepcopy(networks)
     compiled = [copy.deepcopy(network) for network in (unet, segmenter) if config.optim.compile]
     batch = default_collate([samples[0, i % len(samples)] for i in range(micro_batch)])
     batch = {name: value.to(accelerator.device) for name, value in batch.items()}
-    try:
+
+    def learn(unet: nn.Module, segmenter: nn.Module) -> None:
         with accelerator.autocast():
             losses = training_step(batch, unet, segmenter, scheduler, config)
-        sum(losses.values()).backward()
+        total(losses).backward()
+
+    try:
+        learn(unet, segmenter)
         torch.optim.AdamW([*unet.parameters(), *segmenter.parameters()]).step()  # its moments need room, too
     except torch.OutOfMemoryError as error:
         raise ValueError(too_large(config, micro_batch, accelerator.device)) from error
     if config.optim.compile:
         for network in compiled:
             network.compile()
-        with accelerator.autocast():
-            losses = training_step(batch, compiled[0], compiled[1], scheduler, config)
-        sum(losses.values()).backward()
+        learn(*compiled)
         check_compiled([unet, segmenter], compiled)
     if accelerator.is_main_process:
         with tempfile.TemporaryDirectory(dir=folder) as temporary:
             saved = Path(temporary) / "pipeline"
-            save_pipeline(build_pipeline(config, "rehearsal", unet, scheduler, segmenter), saved)
+            save_pipeline(build_pipeline(config, "sanity check", unet, scheduler, segmenter), saved)
             pipeline = DiffusionADPipeline.from_pretrained(saved).to(accelerator.device)
             validation.panels(pipeline, count=1)
 
 
 def too_large(config: TrainConfig, micro_batch: int, device: torch.device) -> str:
-    """What to do when a step does not fit into memory."""
+    """Say what to change when a step does not fit into memory."""
     return (
         f"{micro_batch} samples of {config.data.image_size} pixels do not fit into the memory of "
         f"{device}; lower `optim.micro_batch_size` (the batch stays "
@@ -75,7 +76,7 @@ def too_large(config: TrainConfig, micro_batch: int, device: torch.device) -> st
 
 
 def check_compiled(plain: list[nn.Module], compiled: list[nn.Module]) -> None:
-    """Gradients of compiled networks must be those of the plain ones.
+    """Compare the gradients of compiled networks with those of the plain ones.
 
     With torch 2.13 on a CPU they were not: those of some layers of a UNet of two levels came out as zero.
 

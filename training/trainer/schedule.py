@@ -1,4 +1,4 @@
-"""How many steps, at which learning rates, in which portions: arithmetic on the settings alone."""
+"""Steps, learning rates, validations, and portions of a batch: arithmetic on the settings alone."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ..config.schema import OptimConfig
 
 @dataclass(frozen=True)
 class Portions:
-    """How the samples of one optimiser step are divided.
+    """Division of the samples of one optimiser step.
 
     Attributes:
         process: samples of one process a step.
@@ -22,7 +22,7 @@ class Portions:
 
 
 def portions(optim: OptimConfig, processes: int) -> Portions:
-    """Divide `optim.batch_size` over processes and micro-batches; the result of a step stays the same.
+    """Divide `optim.batch_size` over processes and micro-batches; a step stays the same step.
 
     Raises:
         ValueError: the batch cannot be divided evenly.
@@ -43,7 +43,7 @@ def portions(optim: OptimConfig, processes: int) -> Portions:
 
 
 def learning_rates(step: int, optim: OptimConfig) -> tuple[float, float]:
-    """Learning rates of UNet and segmenter at a step.
+    """Return the learning rates of UNet and segmenter at a step.
 
     Linear warm-up, then a cosine down to `final_lr_fraction` at `max_steps` (0: not known yet); of two
     phases, each has its own. On top of it the segmenter may follow a cosine down to 0 and up again,
@@ -64,13 +64,29 @@ def learning_rates(step: int, optim: OptimConfig) -> tuple[float, float]:
     return optim.unet_lr * factor, optim.segmenter_lr * factor * wave
 
 
+def validates(step: int, start: int, end: float, count: int, last_validation: float) -> bool:
+    """Whether the weights are validated after a step: `count` times in a phase, and at its end.
+
+    Args:
+        step: steps done.
+        start: step that the phase began at.
+        end: step that it ends at; infinite while it is not known, and no validation comes until then.
+        count: validations of a phase.
+        last_validation: step of the last one. A new pace moves `end` and so the multiples; two validations
+            stay more than half their distance apart.
+    """
+    every = max(1, int(min(end - start, 10**9)) // count)
+    is_multiple = (step - start) % every == 0 and step - last_validation > every // 2
+    return end < math.inf and (is_multiple or step == end)
+
+
 def steps_of_epochs(optim: OptimConfig, pictures: int) -> int:
-    """Steps in which every one of `pictures` is seen `max_epochs` times, rounded up."""
+    """Return the steps in which each of `pictures` is seen `max_epochs` times, rounded up."""
     return math.ceil(optim.max_epochs * pictures / optim.batch_size)
 
 
 def spoken(seconds: float) -> str:
-    """A duration as people say it: "40 s", "25 min", "3 h 20 min"."""
+    """Return a duration as people say it: "40 s", "25 min", "3 h 20 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

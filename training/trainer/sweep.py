@@ -1,4 +1,4 @@
-"""Runs one after the other, a category each, finished ones skipped; and the push of a finished run."""
+"""Runs one after the other, one for each category, finished ones skipped; and the push of a finished run."""
 
 import dataclasses
 import shlex
@@ -11,17 +11,16 @@ from ..config.schema import TrainConfig
 from ..run_folder import checkpoints, is_finished, same_config
 from .divergence import TrainingError
 
-CLONE = Path(__file__).parents[2]  # where `hub` lies
 Train = Callable[[TrainConfig, Path, bool], Path]
 
 
 def folder_name(config: TrainConfig) -> str:
-    """Of a run whose folder was not named: the category, or the folder of the pictures."""
+    """Return the default name of a run folder: the category, or the folder of the pictures."""
     return config.data.category.replace(",", "+") or Path(config.data.path).resolve().name
 
 
 def for_category(config: TrainConfig, category: str) -> TrainConfig:
-    """The same settings on another category."""
+    """Return the same settings for another category."""
     return dataclasses.replace(config, data=dataclasses.replace(config.data, category=category))
 
 
@@ -34,19 +33,19 @@ def run_each(
     configure: Callable[[TrainConfig, str], TrainConfig] = for_category,
     say: Callable[[str], None] = print,
 ) -> dict[str, str]:
-    """A run a category, in `output`/<category>; what is finished is skipped, what was interrupted goes on.
+    """Train a model for each category, in `output`/<category>; skip finished runs, resume interrupted ones.
 
     Args:
         train: `training.train.train`.
-        config: what the settings of all runs have in common.
-        categories: `data.category` of each.
+        config: settings that all runs share.
+        categories: `data.category` of each run.
         output: folder of the run folders.
         after: called with the folder of every run that this call has finished.
-        configure: the settings of one category.
-        say: where sentences on the way go.
+        configure: returns the settings of one category.
+        say: takes the sentences on the way.
 
     Returns:
-        Why categories failed; the others went on.
+        Reasons by category that failed; the others went on.
 
     Raises:
         ValueError: a run with other settings lies there; nothing is trained then.
@@ -74,28 +73,25 @@ def run_each(
 
 
 def push_to_hub(
-    run: Path, repo: str, private: bool, dataset: str | None = None, license: str | None = None
+    run: Path, repo_id: str, private: bool, dataset: str | None = None, license: str | None = None
 ) -> bool:
-    """Publish a run by `python -m hub.push_model`; a push that fails says so and harms nothing.
+    """Publish a run by `diffusionad push`; a push that fails says so and harms nothing.
 
     Args:
-        run: finished.
-        repo: "org/name".
+        run: folder of a finished run.
+        repo_id: repository on the Hub, "org/name".
         private: only its owners see it.
-        dataset: what the pictures are called; None where their folder says it.
-        license: theirs, the Hub's identifier; None for data that is known there.
+        dataset: name of the data set; None where its folder says it.
+        license: licence of the pictures, the Hub's identifier; None for a known data set.
+
+    Returns:
+        Whether it was published.
     """
-    command = [
-        "-m",
-        "hub.push_model",
-        str(run.resolve()),
-        "--repo",
-        repo,
-        *(["--private"] if private else []),
-        *(["--dataset", dataset] if dataset else []),
-        *(["--license", license] if license else []),
-    ]
-    done = subprocess.run([sys.executable, *command], check=False, cwd=CLONE)
+    command = ["-m", "diffusionad", "push", "--run", str(run.resolve()), "--repo-id", repo_id]
+    command += ["--private"] if private else []
+    command += ["--dataset", dataset] if dataset else []
+    command += ["--license", license] if license else []
+    done = subprocess.run([sys.executable, *command], check=False)
     if done.returncode:
         print(
             f"The run is finished, but pushing it failed (status {done.returncode}). "

@@ -1,10 +1,10 @@
-"""What chooses the checkpoint: held-out normal pictures, as they are and with held-out synthetic defects.
+"""Validation chooses the checkpoint: held-out normal pictures, as they are and with synthetic defects.
 
-The test split is never looked at. The criterion is the mean of image AP and pixel AP; of weights that it can
-hardly tell apart the later are taken. The defects are of the families that are trained on, drawn from another
-seed: neither their pictures nor their masks, places and textures were seen. Families kept out of training
-would judge more strictly, but each teaches more than it tells. Of pictures that are seen in tiles, crops are
-taken, as in training.
+The test split plays no part. The criterion is the mean of image AP and pixel AP; of weights that it can
+hardly tell apart, the later ones are taken. The defects are of the families that are trained on, drawn from
+another seed: training has seen neither their pictures nor their masks, places and textures. Families kept out
+of training would judge more strictly, but training gains more from each than validation does. Pictures that
+the pipeline sees in tiles are cropped, as in training.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ from ..evaluation.metrics import PixelMetrics, image_metrics
 from ..synthesis.dataset import SyntheticAnomalies
 
 CRITERION = "criterion: mean of image AP and pixel AP, held-out synthetic defects"
-MAX_PICTURES = 24  # each is seen twice; more would take minutes from a short training on a CPU
-# So much of the criterion is noise, on so few pictures. Within it the later weights are taken: the learning
-# rate falls, and real defects of the magnetic tiles were found by the last weights as well or better.
+MAX_PICTURES = 24  # each counts twice; more would take minutes from a short training on a CPU
+# Noise of the criterion on so few pictures. Within it the later weights are taken: the learning rate falls,
+# and the last weights found real defects of the magnetic tiles as well or better.
 NOISE = 0.02
 SEED_OFFSET = 10_000  # other defects than training has pasted
 CROP_TRIES = 20  # until a crop holds a part of the object, and so has a defect
@@ -34,7 +34,7 @@ class Validation:
 
     Args:
         paths: files of normal pictures that are not trained on.
-        config: of the run.
+        config: settings of the run.
 
     Raises:
         ValueError: no crop holds a part of the object.
@@ -71,7 +71,7 @@ class Validation:
         self.labels = np.array([0] * len(normal) + [int(d["label"]) for d in drawn])
 
     def run(self, pipeline: DiffusionADPipeline) -> dict[str, float]:
-        """Metrics of synthetic defects by name, and "criterion", higher is better."""
+        """Return metrics of synthetic defects by name, and "criterion", higher is better."""
         result = _on_squares(pipeline)(self.images, output_type="np")
         pixels = PixelMetrics()
         for anomaly_map, mask in zip(result.anomaly_map, self.masks, strict=True):
@@ -89,7 +89,7 @@ class Validation:
         }
 
     def panels(self, pipeline: DiffusionADPipeline, count: int = 4) -> np.ndarray:
-        """The last, defective pictures, their reconstructions, their maps: [count,S,3S,3] in [0, 1]."""
+        """Return defective pictures beside their reconstructions and maps, [count,S,3S,3] in [0, 1]."""
         images = self.images[-count:]
         result = _on_squares(pipeline)(images, output_type="np")
         maps = [np.repeat(anomaly_map[..., None], 3, axis=2) for anomaly_map in result.anomaly_map]
@@ -98,7 +98,7 @@ class Validation:
 
 
 def is_published(criterion: float, best: float) -> bool:
-    """Whether weights are saved over earlier ones of which the best had `best`."""
+    """Whether weights replace the published ones, given the `best` criterion so far."""
     return criterion > best - NOISE
 
 

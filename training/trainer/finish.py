@@ -1,0 +1,72 @@
+"""After the last step: calibrate the chosen weights, test them once, write figures and samples."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from diffusionad import DiffusionADPipeline, calibrate
+
+from ..data.catalog import Catalog
+from ..evaluation.evaluator import evaluate, headline, write_results
+from ..evaluation.figures import write_samples
+from ..evaluation.provenance import provenance
+from ..run_folder import save_pipeline
+from .loop import TrainingLoop
+
+CALIBRATION_BATCH = 8  # pictures a call; all large ones at once would not fit into memory
+
+
+def finish(loop: TrainingLoop) -> None:
+    """Calibrate on pictures that chose nothing, then test once.
+
+    Args:
+        loop: a run that has taken all its steps.
+    """
+    setup, output = loop.setup, loop.output
+    pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline").to(setup.accelerator.device)
+    pipeline.set_progress_bar_config(disable=True)
+    calibrate_pipeline(pipeline, setup.sets["calibration"])
+    save_pipeline(pipeline, output / "pipeline")
+    metrics, rows = measure(pipeline, setup.catalog)
+    metrics |= facts_of(loop) | provenance(pipeline, output / "pipeline")
+    write_results(output, metrics, rows)
+    write_samples(pipeline, setup.catalog.test, output / "samples", loop.config.log.samples)
+    print(headline(metrics))
+    print(f"Done. Use it: DiffusionADPipeline.from_pretrained({str(output / 'pipeline')!r})")
+
+
+def calibrate_pipeline(pipeline: DiffusionADPipeline, pictures: list[Path]) -> None:
+    """Set the thresholds from normal pictures."""
+    scores: list[float] = []
+    peaks: list[float] = []
+    for i in range(0, len(pictures), CALIBRATION_BATCH):
+        normal = pipeline(pictures[i : i + CALIBRATION_BATCH])
+        scores += normal.score.tolist()
+        peaks += [anomaly_map.max() for anomaly_map in normal.anomaly_map]
+    pipeline.configure(calibration=calibrate(scores, peaks=peaks))
+
+
+def measure(pipeline: DiffusionADPipeline, catalog: Catalog) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Measure on the test split; of several categories in one model, on each of them as well.
+
+    Returns:
+        The figures, and a row a picture.
+    """
+    metrics, rows = evaluate(pipeline, catalog.test)
+    names = sorted({record.category for record in catalog.test})
+    if len(names) > 1:
+        of_each = {name: [r for r in catalog.test if r.category == name] for name in names}
+        metrics["per_category"] = {name: evaluate(pipeline, of_each[name], name)[0] for name in names}
+    return metrics, rows
+
+
+def facts_of(loop: TrainingLoop) -> dict[str, Any]:
+    """Return what metrics.json says of the training."""
+    steps, seconds = loop.state.step, loop.state.seconds
+    return {
+        "steps": steps,
+        "train_minutes": seconds / 60,
+        "train_images_per_second": steps * loop.config.optim.batch_size / max(seconds, 1e-9),
+        "processes": loop.accelerator.num_processes,
+        "train_config": dataclasses.asdict(loop.config),
+    }
