@@ -77,10 +77,10 @@ def test_the_app_shares_a_call_among_those_who_wait() -> None:
     def all_arrive() -> None:
         for visitor in visitors:
             visitor.start()
-        while len(model.turns._waiting) < len(visitors):
+        while len(model.batcher._waiting) < len(visitors):
             time.sleep(0.01)
 
-    model.turns.alone(all_arrive)  # keeps the model meanwhile
+    model.batcher.exclusively(all_arrive)  # keeps the model meanwhile
     for visitor in visitors:
         visitor.join(60)
     hook.remove()

@@ -1,4 +1,4 @@
-"""The Gradio screens, one file a tab; the only place that imports gradio."""
+"""The web page, built with Gradio; no other part of the package imports gradio."""
 
 from diffusionad.ui.app import build_app
 from diffusionad.ui.components.theme import LAUNCH_OPTIONS

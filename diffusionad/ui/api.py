@@ -1,33 +1,34 @@
-"""What programs may call: `/models`, `/inspect` and `/batch`, for gradio_client, plain HTTP and MCP."""
+"""Endpoints for programs: `/models`, `/inspect` and `/batch`, for gradio_client, plain HTTP and MCP."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 
-from diffusionad.ui.components.batch_runner import MANY
-from diffusionad.ui.serving.batch_inspection import export, inspect_many
-from diffusionad.ui.serving.errors import in_one_sentence
-from diffusionad.ui.serving.files import Upload, inspect_upload, png_bytes, served, written
-from diffusionad.ui.serving.model_registry import SLOTS, ModelRegistry
+from diffusionad.ui.components.events import BATCH_QUEUE, MODEL_QUEUE
+from diffusionad.ui.serving.batch_inspection import export_results, inspect_batch
+from diffusionad.ui.serving.errors import user_errors
+from diffusionad.ui.serving.files import Upload, inspect_upload, png_bytes, serve_bytes, serve_file
+from diffusionad.ui.serving.model_registry import ModelRegistry
 from diffusionad.ui.serving.temporary import new_folder
-from diffusionad.ui.serving.uploads import FILE_TYPES, MAX_PICTURES, gather
+from diffusionad.ui.serving.uploads import FILE_TYPES, MAX_PICTURES, collect_pictures
 
 MODEL = "Model: one of /models, a folder or a Hub id; None is the first of /models"
 THRESHOLD = "Threshold in 0..1; None is the model's own"
 
 
 def add_endpoints(registry: ModelRegistry) -> None:
-    """Endpoints without a place on the screen."""
-    gr.api(models_of(registry), api_name="models")
+    """Add the endpoints, which have no place on the screen."""
+    gr.api(_models_endpoint(registry), api_name="models")
     # Real components, so that Gradio itself refuses any file that the caller has not uploaded.
     with gr.Row(visible=False):
         _add_inspect(registry)
         _add_batch(registry)
 
 
-def models_of(registry: ModelRegistry) -> Any:
+def _models_endpoint(registry: ModelRegistry) -> Callable[[], list[str]]:
     def models() -> list[str]:
         """Names of the models that this app offers."""
         return registry.names()
@@ -39,18 +40,18 @@ def _add_inspect(registry: ModelRegistry) -> None:
     def inspect(
         image: Upload | None, model: str | None = None, threshold: float | None = None
     ) -> tuple[dict[str, Any], str, str]:
-        inspected = inspect_upload(registry.get(model), image, threshold=threshold)
+        inspection = inspect_upload(registry.get(model), image, threshold=threshold)
         answer = {
-            "verdict": inspected.verdict.word,
-            **asdict(inspected.verdict),
-            "regions": [asdict(region) for region in inspected.regions],
-            "known_marks": [asdict(mark) for mark in inspected.known_marks],
-            "model": inspected.model,
-            "device": inspected.device,
-            "seconds": round(inspected.seconds, 4),
+            "verdict": inspection.verdict.word,
+            **asdict(inspection.verdict),
+            "regions": [asdict(region) for region in inspection.regions],
+            "known_marks": [asdict(mark) for mark in inspection.known_marks],
+            "model": inspection.model,
+            "device": inspection.device,
+            "seconds": round(inspection.seconds, 4),
         }
-        drawn, repaired = map(png_bytes, (inspected.draw(), inspected.reconstruction))
-        return answer, written(drawn, "overlay.png"), written(repaired, "reconstruction.png")
+        drawn, repaired = map(png_bytes, (inspection.draw(), inspection.reconstruction))
+        return answer, serve_bytes(drawn, "overlay.png"), serve_bytes(repaired, "reconstruction.png")
 
     gr.Button().click(
         inspect,
@@ -67,8 +68,7 @@ def _add_inspect(registry: ModelRegistry) -> None:
         preprocess=False,
         api_name="inspect",
         api_description="Inspect one picture: verdict, overlay and reconstruction.",
-        concurrency_id="model",
-        concurrency_limit=SLOTS,
+        **MODEL_QUEUE,
     )
 
 
@@ -76,7 +76,7 @@ def _add_batch(registry: ModelRegistry) -> None:
     def batch(
         files: list[Upload] | None, model: str | None = None, threshold: float | None = None
     ) -> tuple[list[dict[str, Any]], str, str]:
-        with in_one_sentence():
+        with user_errors():
             if threshold is not None and not 0 <= threshold <= 1:
                 raise ValueError(f"`threshold` is {threshold}; give a number in 0..1.")
             loaded, folder = registry.get(model), new_folder()
@@ -84,14 +84,14 @@ def _add_batch(registry: ModelRegistry) -> None:
             try:
                 pictures.mkdir()
                 output.mkdir()
-                dropped = gather(files, pictures)
-                rows = list(inspect_many(loaded, dropped, output, threshold=threshold))
-                csv, archive = export(loaded, rows, output)
-                return [row.result.to_dict() for row in rows], served(csv), served(archive)
+                found = collect_pictures(files, pictures)
+                rows = list(inspect_batch(loaded, found, output, threshold=threshold))
+                csv, archive = export_results(loaded, rows, output)
+                return [row.result.to_dict() for row in rows], serve_file(csv), serve_file(archive)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    batch._mcp_type = "none"  # Gradio's tools cannot take a list of files; /inspect is one, file by file
+    vars(batch)["_mcp_type"] = "none"  # Gradio's tools take no list of files; /inspect takes one file
     gr.Button().click(
         batch,
         [
@@ -107,5 +107,5 @@ def _add_batch(registry: ModelRegistry) -> None:
         preprocess=False,
         api_name="batch",
         api_description=f"Inspect up to {MAX_PICTURES} pictures; one that cannot be read gets its error.",
-        **MANY,
+        **BATCH_QUEUE,
     )

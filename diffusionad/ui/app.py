@@ -1,15 +1,15 @@
-"""The app: a sentence on what this is, the choice of the model, and the tabs."""
+"""The app: introduction, choice of the model, and the tabs."""
 
 from typing import Any
 
 import gradio as gr
 
 from diffusionad.ui.api import add_endpoints
-from diffusionad.ui.components.model_picker import Picker
-from diffusionad.ui.components.page import Page, Visit
-from diffusionad.ui.serving.errors import nothing_else_raised
+from diffusionad.ui.components.model_picker import ModelPicker
+from diffusionad.ui.components.page import Page, Session
+from diffusionad.ui.serving.errors import unhandled_errors
 from diffusionad.ui.serving.model_registry import ModelRegistry
-from diffusionad.ui.serving.temporary import keep_gradios_files_apart
+from diffusionad.ui.serving.temporary import isolate_gradio_files
 from diffusionad.ui.tabs.about import build_about
 from diffusionad.ui.tabs.batch import build_batch
 from diffusionad.ui.tabs.calibrate import build_calibrate
@@ -21,7 +21,7 @@ INTRO = """
 <p>Finds defects in pictures of parts, marks them, and shows what the part should have looked like.</p>
 """
 
-# Tab name -> what builds it on a page.
+# Tab name -> function that adds it to a page.
 TABS = {
     "Inspect": build_inspect,
     "Draw": build_draw,
@@ -34,29 +34,30 @@ FILE_SECONDS = 6 * 3600  # uploads and results older than this are deleted
 
 
 class Screens(gr.Blocks):
-    """Gradio's page, where what Gradio itself fails at is a sentence, too, in place of a bare "Error"."""
+    """Gradio's page; errors of Gradio itself become a sentence in place of a bare "Error"."""
 
     async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        with nothing_else_raised():
+        """Run an event as Gradio does."""
+        with unhandled_errors():
             return await super().process_api(*args, **kwargs)
 
 
 def build_app(models: list[str] | None = None) -> gr.Blocks:
-    """The screens, ready for `queue().launch()`.
+    """Build the page, ready for `queue().launch()`.
 
     Args:
         models: folders, Hub ids and organisations to offer beside the embedded models; None reads
             `DIFFUSIONAD_MODELS`.
     """
-    keep_gradios_files_apart()
+    isolate_gradio_files()
     registry = ModelRegistry(models)
     with Screens(title="DiffusionAD", analytics_enabled=False, delete_cache=(1800, FILE_SECONDS)) as app:
-        add_endpoints(registry)  # first, so that no event of a tab takes their names
+        add_endpoints(registry)  # first: a tab's event must not take their names
         gr.HTML(INTRO, elem_id="intro")
-        picker = Picker(registry)
-        visit, handed = gr.State(Visit()), gr.State(None)
+        picker = ModelPicker(registry)
+        session, picture_to_inspect = gr.State(Session()), gr.State(None)
         with gr.Tabs(elem_id="tabs") as tabs:
-            page = Page(app, tabs, registry, visit, handed)
+            page = Page(app, tabs, registry, session, picture_to_inspect)
             for name, build_tab in TABS.items():
                 with gr.Tab(name, id=name.lower(), elem_id=f"{name.lower()}-tab"):
                     build_tab(page)

@@ -14,7 +14,7 @@ from diffusionad import DiffusionADPipeline
 from diffusionad import calibrate as conformal
 from diffusionad.cli.main import main
 from diffusionad.loading.fingerprint import pipeline_sha256
-from diffusionad.ui.serving.inspection_state import Inspected
+from diffusionad.ui.serving.inspection_state import judge
 
 
 @pytest.fixture(scope="module")
@@ -124,21 +124,8 @@ def test_inspect_warns_when_the_line_has_drifted(run, good, model, tmp_path, cap
 
 
 def test_the_page_marks_pixels_by_the_pixel_threshold_until_the_threshold_is_moved() -> None:
-    blank = Image.new("RGB", (2, 2))
-    inspected = Inspected(
-        path="part.png",
-        picture=blank,
-        reconstruction=blank,
-        anomaly_map=np.array([[0.1, 0.4], [0.6, 0.9]], np.float32),
-        inside=None,
-        score=0.9,
-        own_threshold=0.3,
-        calibration=conformal([0.1, 0.2, 0.3], 0.25, peaks=[0.4, 0.5, 0.5]),
-        settings={},
-        seed=0,
-        model="tiny",
-        device="cpu",
-        seconds=0.0,
-    )
-    assert inspected.at(0.3).mask.tolist() == [[False, False], [True, True]]
-    assert inspected.at(0.35).mask.tolist() == [[False, True], [True, True]]
+    anomaly_map = np.array([[0.1, 0.4], [0.6, 0.9]], np.float32)
+    calibration = conformal([0.1, 0.2, 0.3], 0.25, peaks=[0.4, 0.5, 0.5])
+    at_calibration, moved = (judge(anomaly_map, 0.9, threshold, calibration)[0] for threshold in (0.3, 0.35))
+    assert at_calibration.tolist() == [[False, False], [True, True]]
+    assert moved.tolist() == [[False, True], [True, True]]

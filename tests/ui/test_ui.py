@@ -30,14 +30,21 @@ from diffusionad.postprocessing.regions import Region
 from diffusionad.ui import build_app
 from diffusionad.ui.app import Screens
 from diffusionad.ui.components.page import Page, Session
-from diffusionad.ui.components.snippets import verdict_banner, model_card, region_table
+from diffusionad.ui.components.snippets import model_card, region_table, verdict_banner
 from diffusionad.ui.serving.downloads import DOWNLOADS, download_name
 from diffusionad.ui.serving.errors import user_errors
-from diffusionad.ui.serving.files import example_caption, inspect_upload, serve_file, serve_image, convert_for_browser, serve_bytes
+from diffusionad.ui.serving.files import (
+    convert_for_browser,
+    example_caption,
+    inspect_upload,
+    serve_bytes,
+    serve_file,
+    serve_image,
+)
 from diffusionad.ui.serving.inspection_state import VIEWS, inspect_picture
 from diffusionad.ui.serving.model_registry import ModelRegistry
 from diffusionad.ui.serving.request_batching import RequestBatcher
-from diffusionad.ui.serving.zero_gpu import put_on_device, gpu_seconds
+from diffusionad.ui.serving.zero_gpu import gpu_seconds, put_on_device
 from diffusionad.ui.tabs.inspect import InspectTab
 
 SESSION = Session("with-examples")
@@ -177,7 +184,7 @@ def test_a_threshold_out_of_range_gets_a_sentence(app, picture):
 
 
 def test_a_model_that_does_not_exist_gets_a_sentence(app, picture):
-    assert "is neither a folder nor the id of a repository" in sentence_for(app, picture, "nonsense")
+    assert "is neither a folder, nor the id of a repository" in sentence_for(app, picture, "nonsense")
 
 
 def test_a_model_that_the_hub_cannot_deliver_gets_a_sentence(app, picture):
@@ -284,7 +291,7 @@ def test_a_model_that_cannot_be_loaded_pushes_nothing_out_and_is_tried_again(mak
     assert failure.value.message == f"`{tmp_path}/broken/unet` is damaged."
     registry.get("a")
     assert FakePipeline.loads == ["a", "broken", "broken"]
-    assert len(registry._models) == 1  # whatever visitors type leaves nothing behind
+    assert len(registry._entries) == 1  # whatever visitors type leaves nothing behind
 
 
 def test_the_number_of_loaded_models_comes_from_the_environment(make_registry, monkeypatch):
@@ -588,7 +595,9 @@ def test_the_steps_end_in_the_reconstruction_and_the_map_of_the_inspection(tab, 
 
 def test_a_region_is_enlarged_beside_its_reconstruction(model, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
-    inspected = inspect_picture(model, str(write(tmp_path / "large.png", pixels)), max_side=100).at_threshold(0.0)
+    inspected = inspect_picture(model, str(write(tmp_path / "large.png", pixels)), max_side=100).at_threshold(
+        0.0
+    )
     region, repaired = inspected.enlarge_region(0)
     assert region.size == repaired.size == (480, 360)
     one = replace(inspected, regions=(Region((350, 280, 352, 283), 6, (351, 281), 0.9, (351, 281)),))

@@ -1,4 +1,4 @@
-"""Many files at once: uploads and archives, the batch endpoint, the table, calibration by a visitor."""
+"""Many files at once: uploads and archives, the batch endpoint, the table, calibration by a user."""
 
 import asyncio
 import base64
@@ -22,18 +22,18 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from diffusionad import DiffusionADPipeline, calibrate
-from diffusionad.ui.components.batch_runner import Batch, ManyFiles, forget
+from diffusionad.ui.components.batch_runner import Batch, BatchRunner, delete_files
 from diffusionad.ui.components.histogram import histogram
-from diffusionad.ui.components.page import Page, Visit
-from diffusionad.ui.components.results_table import table
-from diffusionad.ui.components.roi_editor import WhereToLook
+from diffusionad.ui.components.page import Page, Session
+from diffusionad.ui.components.results_table import results_table
+from diffusionad.ui.components.roi_editor import RoiEditor
 from diffusionad.ui.serving import temporary, uploads
-from diffusionad.ui.serving.batch_inspection import export, inspect_many
-from diffusionad.ui.serving.files import served
+from diffusionad.ui.serving.batch_inspection import export_results, inspect_batch
+from diffusionad.ui.serving.files import serve_file
 from diffusionad.ui.serving.inspection_state import inspect_picture
-from diffusionad.ui.serving.mcp import offers_tools
+from diffusionad.ui.serving.mcp import is_mcp_enabled
 from diffusionad.ui.serving.model_registry import ModelRegistry
-from diffusionad.ui.serving.uploads import Dropped, gather
+from diffusionad.ui.serving.uploads import UploadedPicture, collect_pictures
 from diffusionad.ui.tabs.calibrate import CONFIG, CalibrateTab, config_with
 from diffusionad.ui.tabs.draw import DrawTab
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 def upload(path: Path) -> dict:
     """The file as Gradio hands it over after an upload."""
-    return {"path": served(path), "orig_name": path.name}
+    return {"path": serve_file(path), "orig_name": path.name}
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def pack(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def test_uploads_are_copied_under_their_own_names(pictures, folder):
-    found = gather([upload(path) for path in pictures], folder)
+    found = collect_pictures([upload(path) for path in pictures], folder)
     assert [dropped.name for dropped in found] == ["part 0.png", "part 1.png", "part 2.png"]
     for dropped, path in zip(found, pictures, strict=True):
         assert dropped.path.read_bytes() == path.read_bytes() and dropped.path.parent == folder
@@ -84,7 +84,7 @@ def test_an_archive_gives_its_pictures_in_all_folders_and_nothing_else(pictures,
     names = ("a.png", "lot/b.PNG", "lot/deep/c.jpg")
     others = ("read me.txt", ".hidden.png", "__MACOSX/a.png", "lot/Thumbs.db", "lot/._b.png")
     archive = pack(tmp_path / "set.zip", dict.fromkeys((*names, *others), data))
-    found = gather([upload(archive)], folder)
+    found = collect_pictures([upload(archive)], folder)
     assert tuple(dropped.name for dropped in found) == names
     assert all(dropped.path.read_bytes() == data for dropped in found)
     assert [str(dropped.relative_path) for dropped in found] == list(names)
@@ -92,7 +92,7 @@ def test_an_archive_gives_its_pictures_in_all_folders_and_nothing_else(pictures,
 
 def test_two_archives_keep_pictures_of_the_same_name_apart(pictures, folder, tmp_path):
     archives = [pack(tmp_path / f"{n}.zip", {"a.png": n.encode()}) for n in ("one", "two")]
-    found = gather([upload(path) for path in [*archives, archives[0]]], folder)
+    found = collect_pictures([upload(path) for path in [*archives, archives[0]]], folder)
     assert [dropped.name for dropped in found] == ["one/a.png", "two/a.png", "one/a.png"]
     assert [dropped.path.read_bytes() for dropped in found] == [b"one", b"two", b"one"]
     assert len({dropped.relative_path for dropped in found}) == 3
@@ -119,7 +119,7 @@ def test_no_name_in_an_archive_leads_out_of_the_folder(folder, tmp_path, name):
         member.filename = name  # as no honest program would write it
         packed.writestr(member, b"data")
     before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(folder)}
-    for dropped in gather([upload(archive)], folder):
+    for dropped in collect_pictures([upload(archive)], folder):
         assert dropped.path.resolve().is_relative_to(folder.resolve())
         assert dropped.path.read_bytes() == b"data"
     assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(folder)} == before
@@ -127,7 +127,10 @@ def test_no_name_in_an_archive_leads_out_of_the_folder(folder, tmp_path, name):
 
 def test_a_file_and_a_folder_of_one_name_both_arrive(folder, tmp_path):
     archive = pack(tmp_path / "set.zip", {"a.png": b"1", "a.png/b.png": b"2"})
-    assert [dropped.path.read_bytes() for dropped in gather([upload(archive)], folder)] == [b"1", b"2"]
+    assert [dropped.path.read_bytes() for dropped in collect_pictures([upload(archive)], folder)] == [
+        b"1",
+        b"2",
+    ]
 
 
 def test_a_link_in_an_archive_is_no_link_on_the_disk(folder, tmp_path):
@@ -136,7 +139,7 @@ def test_a_link_in_an_archive_is_no_link_on_the_disk(folder, tmp_path):
         link = zipfile.ZipInfo("link.png")
         link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
         packed.writestr(link, "/etc/passwd")
-    [dropped] = gather([upload(archive)], folder)
+    [dropped] = collect_pictures([upload(archive)], folder)
     assert not dropped.path.is_symlink() and dropped.path.read_bytes() == b"/etc/passwd"
 
 
@@ -144,7 +147,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_before_unpacking(folder,
     monkeypatch.setattr(uploads, "MAX_UNPACKED", 1_000_000)
     archive = pack(tmp_path / "bomb.zip", {"a.png": bytes(700_000), "b.png": bytes(700_000)})
     assert archive.stat().st_size < 5_000
-    [dropped] = gather([upload(archive)], folder)
+    [dropped] = collect_pictures([upload(archive)], folder)
     assert dropped.path is None and dropped.error.startswith("`bomb.zip` unpacks to 0.0 GB")
     assert list(folder.iterdir()) == []
 
@@ -155,7 +158,7 @@ def test_an_entry_never_unpacks_to_more_than_it_claims(folder, tmp_path):
     size = (3_000_000).to_bytes(4, "little")
     assert data.count(size) == 2
     archive.write_bytes(data.replace(size, (100).to_bytes(4, "little")))
-    [dropped] = gather([upload(archive)], folder)
+    [dropped] = collect_pictures([upload(archive)], folder)
     assert dropped.path is None and "damaged" in dropped.error
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 100
 
@@ -170,7 +173,7 @@ def test_what_cannot_be_unpacked_becomes_an_entry_with_its_error(folder, tmp_pat
     data[data.index(b"PK\1\2") + 8] |= 1
     secret.write_bytes(data)
     names = ("broken", "empty", "nested", "secret")
-    found = gather([upload(tmp_path / f"{name}.zip") for name in names], folder)
+    found = collect_pictures([upload(tmp_path / f"{name}.zip") for name in names], folder)
     errors = {dropped.name: dropped.error for dropped in found}
     assert errors.pop("nested/ok.png") is None
     assert "no ZIP archive" in errors["broken.zip"]
@@ -182,17 +185,17 @@ def test_what_cannot_be_unpacked_becomes_an_entry_with_its_error(folder, tmp_pat
 def test_too_many_pictures_are_refused(folder, tmp_path, pictures, monkeypatch):
     monkeypatch.setattr(uploads, "MAX_PICTURES", 2)
     with pytest.raises(ValueError, match="At most"):
-        gather([upload(path) for path in pictures], folder)
+        collect_pictures([upload(path) for path in pictures], folder)
     archive = pack(tmp_path / "many.zip", dict.fromkeys(("a.png", "b.png", "c.png"), b""))
     with pytest.raises(ValueError, match="At most"):
-        gather([upload(archive)], folder)
+        collect_pictures([upload(archive)], folder)
 
 
 def test_nothing_dropped_and_a_file_that_was_not_uploaded_get_a_sentence(folder, pictures):
     with pytest.raises(ValueError, match="Choose pictures first"):
-        gather([], folder)
+        collect_pictures([], folder)
     with pytest.raises(ValueError, match="has to be uploaded"):
-        gather([{"path": str(pictures[0])}], folder)
+        collect_pictures([{"path": str(pictures[0])}], folder)
 
 
 # Many pictures through a model.
@@ -205,16 +208,16 @@ def registry(tiny_model_folder: Path, monkeypatch) -> ModelRegistry:
 
 
 @pytest.fixture
-def dropped(pictures: list[Path]) -> list[Dropped]:
+def dropped(pictures: list[Path]) -> list[UploadedPicture]:
     """Three pictures, one that is none, one that could not be unpacked."""
     broken = pictures[0].with_name("broken.png")
     broken.write_text("no picture")
-    found = [Dropped(f"lot/{path.name}", path, Path(path.name)) for path in [*pictures, broken]]
-    return [*found, Dropped("bad.zip", error="`bad.zip` is no ZIP archive.")]
+    found = [UploadedPicture(f"lot/{path.name}", path, Path(path.name)) for path in [*pictures, broken]]
+    return [*found, UploadedPicture("bad.zip", error="`bad.zip` is no ZIP archive.")]
 
 
 def test_every_picture_becomes_a_row_and_a_broken_one_its_error(registry, dropped, folder, tiny_pipeline):
-    rows = list(inspect_many(registry.get(None), dropped, folder))
+    rows = list(inspect_batch(registry.get(None), dropped, folder))
     assert [str(row.result.file) for row in rows] == [picture.name for picture in dropped]
     expected = tiny_pipeline([picture.path for picture in dropped[:3]])
     for row, score, regions in zip(rows[:3], expected.score, expected.regions, strict=True):
@@ -233,7 +236,7 @@ def test_a_run_that_is_stopped_inspects_no_more(registry, dropped, folder, monke
         return inspect_picture(*args, **arguments)
 
     monkeypatch.setattr("diffusionad.ui.serving.batch_inspection.inspect_picture", inspect_and_count)
-    run = inspect_many(registry.get(None), dropped[:3] * 20, folder)
+    run = inspect_batch(registry.get(None), dropped[:3] * 20, folder)
     next(run)
     run.close()
     time.sleep(0.5)
@@ -242,7 +245,7 @@ def test_a_run_that_is_stopped_inspects_no_more(registry, dropped, folder, monke
 
 def test_the_export_names_files_as_the_visitor_does_and_packs_every_overlay(registry, dropped, folder):
     model = registry.get(None)
-    csv, archive = export(model, list(inspect_many(model, dropped, folder)), folder)
+    csv, archive = export_results(model, list(inspect_batch(model, dropped, folder)), folder)
     text = csv.read_text()
     assert "lot/part 0.png,normal" in text or "lot/part 0.png,anomalous" in text
     assert "bad.zip,error" in text and str(folder) not in text
@@ -254,9 +257,9 @@ def test_the_export_names_files_as_the_visitor_does_and_packs_every_overlay(regi
 
 
 def test_the_table_starts_with_the_highest_score_and_escapes_names(registry, dropped, folder):
-    evil = Dropped("<img src=x onerror=alert(1)>.png", dropped[0].path, Path("evil.png"))
-    rows = list(inspect_many(registry.get(None), [*dropped, evil], folder))
-    html = table(rows)
+    evil = UploadedPicture("<img src=x onerror=alert(1)>.png", dropped[0].path, Path("evil.png"))
+    rows = list(inspect_batch(registry.get(None), [*dropped, evil], folder))
+    html = results_table(rows)
     assert "<img src=x" not in html
     scores = [float(score) for score in re.findall(r'data-value="(0\.\d+)"', html)]
     assert len(scores) == 4 and scores == sorted(scores, reverse=True)
@@ -346,11 +349,11 @@ async def call_tool(url: str, name: str, arguments: dict) -> tuple[list[str], "C
 def test_tools_that_are_asked_for_in_vain_leave_a_sentence_in_the_log(monkeypatch, caplog):
     monkeypatch.setenv("GRADIO_MCP_SERVER", "True")
     monkeypatch.setattr("diffusionad.ui.serving.mcp.find_spec", lambda name: None)
-    assert offers_tools() is False and "diffusionad[mcp]" in caplog.text
+    assert is_mcp_enabled() is False and "diffusionad[mcp]" in caplog.text
     monkeypatch.setattr("diffusionad.ui.serving.mcp.find_spec", lambda name: object())
-    assert offers_tools() is True
+    assert is_mcp_enabled() is True
     monkeypatch.delenv("GRADIO_MCP_SERVER")
-    assert offers_tools() is False
+    assert is_mcp_enabled() is False
 
 
 # The tabs, without a browser.
@@ -359,12 +362,14 @@ def test_tools_that_are_asked_for_in_vain_leave_a_sentence_in_the_log(monkeypatc
 @pytest.fixture
 def page(registry: ModelRegistry) -> Page:
     with gr.Blocks() as app:
-        return Page(app, gr.Tabs(), registry, gr.State(Visit()), gr.State(None))
+        return Page(app, gr.Tabs(), registry, gr.State(Session()), gr.State(None))
 
 
-def run_of(page: Page, many: ManyFiles, files: list[Path], visit: Visit, last: Batch | None = None) -> Batch:
-    changes = list(many.run([upload(path) for path in files], visit, last))
-    [batch] = [c[many.batch] for c in changes if c.get(many.batch) is not None]
+def run_of(
+    page: Page, runner: BatchRunner, files: list[Path], session: Session, last: Batch | None = None
+) -> Batch:
+    changes = list(runner.run([upload(path) for path in files], session, last))
+    [batch] = [c[runner.batch] for c in changes if c.get(runner.batch) is not None]
     return batch
 
 
@@ -374,21 +379,21 @@ def in_page(page: Page, build: Callable) -> object:
 
 
 def test_a_new_run_and_a_visitor_who_leaves_take_the_files_along(page, pictures):
-    many = in_page(page, lambda page: ManyFiles(page, "batch", "Parts", "Go", "Drop"))
-    many.build_status()
-    first = run_of(page, many, pictures[:1], Visit())
+    runner = in_page(page, lambda page: BatchRunner(page, "batch", "Parts", "Go", "Drop"))
+    runner.build_status()
+    first = run_of(page, runner, pictures[:1], Session())
     assert first.folder.is_dir() and len(first.rows) == 1
-    second = run_of(page, many, pictures[:2], Visit(), last=first)
+    second = run_of(page, runner, pictures[:2], Session(), last=first)
     assert not first.folder.exists() and second.folder.is_dir()
-    assert many.batch.delete_callback is forget
-    forget(second)
+    assert runner.batch.delete_callback is delete_files
+    delete_files(second)
     assert not second.folder.exists()
 
 
 def test_a_run_uses_the_visitors_calibration(page, pictures):
-    many = in_page(page, lambda page: ManyFiles(page, "batch", "Parts", "Go", "Drop"))
-    many.build_status()
-    batch = run_of(page, many, pictures, Visit(None, calibrate([0.0, 0.001])))
+    runner = in_page(page, lambda page: BatchRunner(page, "batch", "Parts", "Go", "Drop"))
+    runner.build_status()
+    batch = run_of(page, runner, pictures, Session(None, calibrate([0.0, 0.001])))
     assert batch.threshold == 0.001
     assert all(row.result.verdict.is_anomalous and row.result.verdict.n == 2 for row in batch.rows)
 
@@ -399,30 +404,30 @@ def tab(page: Page) -> CalibrateTab:
 
 
 def test_calibrating_gives_the_threshold_of_the_library(page, tab, pictures):
-    visit = Visit("tiny")
-    batch = run_of(page, tab.many, pictures, visit)
+    session = Session("tiny")
+    batch = run_of(page, tab.runner, pictures, session)
     changes = tab.finish(batch, 50.0)
     peaks = [row.peak for row in batch.rows]
     expected = calibrate(batch.scores(), 0.5, peaks)
     assert all(peak >= score for peak, score in zip(peaks, batch.scores(), strict=True))
     proposal = changes[tab.proposal]
     assert proposal.calibration == expected
-    text = changes[tab.many.status]
+    text = changes[tab.runner.status]
     assert f"{expected.threshold:.3f}" in text and "at most <strong>50" in text
     assert "3 pictures can promise 25" in text.replace("\N{NO-BREAK SPACE}", " ")
-    assert tab.use_it(visit, proposal).calibration == expected
+    assert tab.accept(session, proposal).calibration == expected
     with pytest.raises(gr.Error, match="another model"):
-        tab.use_it(Visit("other"), proposal)
+        tab.accept(Session("other"), proposal)
 
 
 def test_too_few_pictures_say_how_many_it_takes(page, tab, pictures):
-    batch = run_of(page, tab.many, pictures, Visit("tiny"))
+    batch = run_of(page, tab.runner, pictures, Session("tiny"))
     changes = tab.finish(batch, 1.0)
-    text = changes[tab.many.status].replace("\N{NO-BREAK SPACE}", " ")
+    text = changes[tab.runner.status].replace("\N{NO-BREAK SPACE}", " ")
     assert "3 good pictures can promise 25 % false alarms at best. For 1 % it takes 99: 96 more." in text
     assert changes[tab.proposal].calibration is None and changes[tab.use]["visible"] is False
     with pytest.raises(gr.Error, match="Find a threshold first"):
-        tab.use_it(Visit("tiny"), changes[tab.proposal])
+        tab.accept(Session("tiny"), changes[tab.proposal])
     for percent in (None, 0, 100, -3):
         again = tab.judge(batch, percent, changes[tab.proposal])
         assert (again[tab.proposal].calibration is not None) == (percent is None)  # as much as they can
@@ -451,13 +456,13 @@ def test_the_config_to_download_is_the_models_own_with_another_calibration(regis
 def test_what_is_painted_is_inspected_and_only_if_it_was_uploaded(page, pictures, tiny_pipeline):
     draw = in_page(page, DrawTab)
     canvas = {"background": upload(pictures[0]), "layers": [], "composite": upload(pictures[1])}
-    changes = draw.inspect(canvas, Visit())
+    changes = draw.inspect(canvas, Session())
     score = tiny_pipeline(pictures[1]).score[0]
     assert f"{score:.3f}" in changes[draw.banner]
     with pytest.raises(gr.Error, match="has to be uploaded"):
-        draw.inspect({"composite": {"path": str(pictures[0])}}, Visit())
+        draw.inspect({"composite": {"path": str(pictures[0])}}, Session())
     for empty in (None, {"background": None, "layers": [], "composite": None}):
-        assert "Choose a good part first" in draw.inspect(empty, Visit())[draw.banner]
+        assert "Choose a good part first" in draw.inspect(empty, Session())[draw.banner]
 
 
 def test_temporary_files_lie_in_a_folder_that_goes_away_with_the_process():
@@ -467,37 +472,37 @@ def test_temporary_files_lie_in_a_folder_that_goes_away_with_the_process():
 
 
 @pytest.fixture
-def where(page) -> WhereToLook:
+def roi_editor(page) -> RoiEditor:
     with gr.Blocks():
-        return WhereToLook(page)
+        return RoiEditor(page)
 
 
-def test_a_painted_region_is_what_a_layer_covers_and_only_if_it_was_uploaded(where, pictures, tmp_path):
+def test_a_painted_region_is_what_a_layer_covers_and_only_if_it_was_uploaded(roi_editor, pictures, tmp_path):
     layer = np.zeros((64, 64, 4), np.uint8)
     layer[10:20, 5:15, 3] = 128
     Image.fromarray(layer).save(tmp_path / "layer.png")
-    roi, note = where.take({"layers": [upload(tmp_path / "layer.png")]}, Visit())
+    roi, note = roi_editor.read_region({"layers": [upload(tmp_path / "layer.png")]}, Session())
     assert np.array_equal(roi, layer[..., 3] > 0) and "2 % of the picture" in note
-    assert where.take({"layers": []}, Visit())[0] is None
+    assert roi_editor.read_region({"layers": []}, Session())[0] is None
     with pytest.raises(gr.Error, match="has to be uploaded"):
-        where.take({"layers": [{"path": str(pictures[0])}]}, Visit())
+        roi_editor.read_region({"layers": [{"path": str(pictures[0])}]}, Session())
 
 
-def test_a_painted_region_stays_when_the_picture_is_another_one(where, pictures, tmp_path):
+def test_a_painted_region_stays_when_the_picture_is_another_one(roi_editor, pictures, tmp_path):
     roi = np.zeros((64, 64), bool)
     roi[10:20, 5:15] = True
-    canvas, note = where.follow(True, upload(pictures[1]), roi, Visit())
+    canvas, note = roi_editor.update_canvas(True, upload(pictures[1]), roi, Session())
     assert "2 % of the picture" in note
     with Image.open(canvas["layers"][0]) as layer:
         assert np.array_equal(np.asarray(layer)[..., 3] > 0, roi)
-    assert canvas["background"] != where.lay_out(upload(pictures[0]), None)["background"]
-    assert where.follow(False, upload(pictures[1]), roi, Visit())[0] == gr.skip()  # nobody looks at it
+    assert canvas["background"] != roi_editor.lay_out(upload(pictures[0]), None)["background"]
+    assert roi_editor.update_canvas(False, upload(pictures[1]), roi, Session())[0] == gr.skip()  # hidden
 
 
-def test_the_canvas_of_one_visitor_is_not_written_again_for_the_next(where, pictures):
-    first = where.lay_out(upload(pictures[0]), None)
-    written = os.stat(where.canvas.postprocess(first).background.path)
-    second = where.canvas.postprocess(where.lay_out(upload(pictures[0]), None))
+def test_the_canvas_of_one_visitor_is_not_written_again_for_the_next(roi_editor, pictures):
+    first = roi_editor.lay_out(upload(pictures[0]), None)
+    written = os.stat(roi_editor.canvas.postprocess(first).background.path)
+    second = roi_editor.canvas.postprocess(roi_editor.lay_out(upload(pictures[0]), None))
     again = os.stat(second.background.path)
     assert (again.st_ino, again.st_size) == (written.st_ino, written.st_size)
     assert second.background.path == second.composite.path == first["background"]

@@ -1,20 +1,27 @@
-"""The controls for those who know the method; each model fills them with its own values."""
+"""Controls for users who know the method; each model fills them with its own values."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
-from diffusionad.ui.components.page import Page, Visit
+from diffusionad.ui.components.events import BACKGROUND
+from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import expected_line
 from diffusionad.ui.serving.model_registry import Model
 
 
-class Settings:
-    """One control for each argument of the pipeline's call that a visitor may change."""
+class AdvancedSettings:
+    """One control for each argument of the pipeline's call that a user may change.
 
-    def __init__(self) -> None:
-        # Shorter than what the pipeline takes where more would keep other visitors waiting.
-        self.controls = {
+    Args:
+        page: around the tab.
+    """
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        # Narrower than the pipeline's ranges where more would keep other users waiting.
+        self.controls: dict[str, gr.Slider | gr.Number] = {
             "t_fine": _slider(0, 998, 200, 1, "Little noise", "timestep t_fine"),
             "t_coarse": _slider(1, 999, 400, 1, "A lot of noise", "timestep t_coarse"),
             "guidance_weight": _slider(0, 4, 1, 0.05, "Guidance weight", "0 uses the little noise alone"),
@@ -30,36 +37,35 @@ class Settings:
         }
         self.time = gr.HTML(elem_id="expected-time")
 
-    def connect(self, page: Page) -> None:
-        """Say how long it takes, before it is done."""
-        self.page = page
+    def connect(self) -> None:
+        """Show the expected time when a setting changes it."""
         counts = [self.controls[name] for name in ("num_inference_steps", "num_noise_samples")]
         gr.on(
             [control.change for control in counts],
-            self.expected,
-            [page.visit, *counts],
+            self.expected_time,
+            [self.page.session, *counts],
             self.time,
             trigger_mode="always_last",
-            show_progress="hidden",
-            api_visibility="private",
+            **BACKGROUND,
         )
 
-    def expected(self, visit: Visit, steps: int, draws: int) -> str:
-        """How long the next inspection takes."""
-        model = self.page.model(visit)
+    def expected_time(self, session: Session, steps: int, draws: int) -> str:
+        """Say how long the next inspection takes."""
+        model = self.page.model(session)
         seconds = model.expected_seconds(num_inference_steps=steps, num_noise_samples=draws)
         return expected_line(seconds, model.device)
 
-    def components(self) -> list[gr.components.Component]:
+    def components(self) -> list[gr.Slider | gr.Number]:
+        """Return the controls in their order."""
         return list(self.controls.values())
 
-    def named(self, values: tuple[Any, ...]) -> dict[str, Any]:
-        """Arguments of `inspect_picture` from raw values of the controls, their ranges checked."""
+    def arguments(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return arguments of `inspect_picture` from raw values of the controls; check their ranges."""
         pairs = zip(self.controls.items(), values, strict=True)
         return {name: control.preprocess(value) for (name, control), value in pairs}
 
-    def own(self, model: Model) -> dict[gr.blocks.Block, Any]:
-        """What the controls show for a model."""
+    def values_of(self, model: Model) -> dict[gr.blocks.Block, Any]:
+        """Return the model's own value of each control."""
         return {control: model.pipeline.config[name] for name, control in self.controls.items()}
 
 

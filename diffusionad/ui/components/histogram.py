@@ -1,4 +1,4 @@
-"""How the scores lie around the threshold, as SVG in the page: sharp at any size, readable in both modes."""
+"""Histogram of scores around the threshold, as SVG: sharp at any size, readable in light and dark mode."""
 
 from collections.abc import Sequence
 from html import escape
@@ -8,17 +8,17 @@ import numpy as np
 from diffusionad.inspection.results import score_text
 
 BINS = 25
-WIDTH, HEIGHT = 640, 200  # in units of the drawing, which takes the width of the page
+WIDTH, HEIGHT = 640, 200  # units of the drawing, which is scaled to the width of the page
 LEFT, RIGHT, TOP, BOTTOM = 34, 10, 26, 40  # margins
 
 
 def histogram(scores: Sequence[float], thresholds: dict[str, float], unit: str = "pictures") -> str:
-    """Bars of scores from 0 to 1; those above the first threshold are in the colour of anomalies.
+    """Return bars of scores from 0 to 1; bars above the first threshold have the colour of anomalies.
 
     Args:
         scores: at least one, each in [0, 1].
         thresholds: name to value; the first is in force, further ones are for comparison.
-        unit: what is counted.
+        unit: name of the counted things.
     """
     values = np.asarray(scores, dtype=np.float64)
     in_force = next(iter(thresholds.values()))
@@ -28,7 +28,7 @@ def histogram(scores: Sequence[float], thresholds: dict[str, float], unit: str =
     top = max(1, int((normal + anomalous).max()))
     parts = [_axes(top, unit)]
     for i in range(BINS):
-        # A threshold inside of a bin splits its bar.
+        # A threshold inside a bin splits its bar.
         parts += [_bar(i, 0, normal[i], top, "good"), _bar(i, normal[i], anomalous[i], top, "anomalous")]
     for number, (name, value) in enumerate(thresholds.items()):
         parts.append(_threshold(name, value, "in-force" if number == 0 else "other"))

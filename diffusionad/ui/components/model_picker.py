@@ -1,13 +1,16 @@
 """The choice of the model, above the tabs: it holds for all of them."""
 
+from typing import Any
+
 import gradio as gr
 
-from diffusionad.ui.components.page import Page, Visit
+from diffusionad.ui.components.events import BACKGROUND, run_model_on
+from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import NO_MODEL_CARD, model_card
-from diffusionad.ui.serving.model_registry import SLOTS, ModelRegistry
+from diffusionad.ui.serving.model_registry import ModelRegistry
 
 
-class Picker:
+class ModelPicker:
     """Layout and events.
 
     Args:
@@ -34,33 +37,26 @@ class Picker:
                 self.card = gr.HTML(NO_MODEL_CARD, elem_id="model-card")
 
     def connect(self, page: Page) -> None:
-        """Once the page has its tabs."""
-        outputs = [page.visit, self.model, self.card]
-        # Several at once: a visitor's download of a model must not stop the others; each model has its lock.
-        heavy = {
-            "concurrency_id": "model",
-            "concurrency_limit": SLOTS,
-            "show_progress_on": self.card,
-            "api_visibility": "private",
-        }
-        light = {"show_progress": "hidden", "api_visibility": "private"}
-        page.app.load(self.choose, [self.model, page.visit], outputs, **heavy)
-        chosen = self.model.input(self.choose, [self.model, page.visit], outputs, **heavy)
-        # What could not be loaded is not the model in use.
-        chosen.failure(lambda visit: visit.model, page.visit, self.model, **light)
-        gr.on([self.load.click, self.own.submit], self.choose_own, [self.own, page.visit], outputs, **heavy)
+        """Connect the events, once the page has its tabs."""
+        outputs = [page.session, self.model, self.card]
+        heavy = run_model_on(self.card)
+        page.app.load(self.choose, [self.model, page.session], outputs, **heavy)
+        chosen = self.model.input(self.choose, [self.model, page.session], outputs, **heavy)
+        # A model that could not be loaded is not in use.
+        chosen.failure(lambda session: session.model, page.session, self.model, **BACKGROUND)
+        gr.on([self.load.click, self.own.submit], self.choose_own, [self.own, page.session], outputs, **heavy)
 
-    def choose(self, name: str | None, visit: Visit) -> tuple:
-        """Take a model on offer; the visitor's calibration stays with the model that it was made for."""
+    def choose(self, name: str | None, session: Session) -> tuple[Session, Any, str]:
+        """Take a model on offer; drop the user's calibration if it was made for another one."""
         if not name:
-            return visit, gr.skip(), NO_MODEL_CARD
+            return session, gr.skip(), NO_MODEL_CARD
         model = self.registry.get(name)
-        visit = visit if visit.model == model.name else Visit(model.name)
-        return visit, gr.skip(), model_card(model)
+        session = session if session.model == model.name else Session(model.name)
+        return session, gr.skip(), model_card(model)
 
-    def choose_own(self, name: str, visit: Visit) -> tuple:
-        """Take a model that the visitor has named, and put it on this visitor's list."""
+    def choose_own(self, name: str, session: Session) -> tuple[Session, Any, str]:
+        """Take a model that the user has named, and add it to this user's list."""
         model = self.registry.get(name.strip() or None)
-        visit, _, card = self.choose(model.name, visit)
+        session, _, card = self.choose(model.name, session)
         choices = list(dict.fromkeys([*self.registry.names(), model.name]))
-        return visit, gr.update(choices=choices, value=model.name), card
+        return session, gr.update(choices=choices, value=model.name), card

@@ -1,4 +1,4 @@
-"""What the tabs share: the page around them, and what one visitor has chosen on it."""
+"""What the tabs share: the page around them, and the choices of one user's session."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ import gradio as gr
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.ui.serving.model_registry import Model, ModelRegistry
 
-STATE_SECONDS = 3600  # how long what a visitor leaves behind is kept
+STATE_SECONDS = 3600  # how long the state of a session that has ended is kept
 
 
 @dataclass(frozen=True)
-class Visit:
-    """One visitor's choices; they never reach another one.
+class Session:
+    """Choices of one user; no other user sees them.
 
     Attributes:
         model: name, folder or Hub id of a model that has been loaded; None before the first.
-        calibration: made by the visitor for this model and this visit, in place of the model's own.
+        calibration: made by the user for this model and session, in place of the model's own.
     """
 
     model: str | None = None
@@ -32,23 +32,23 @@ class Page:
         tabs: `gr.Tabs(selected="inspect")` as an event's output shows another tab; ids are the names in lower
             case.
         registry: the models to choose from.
-        visit: the `Visit`. Its `change` says that the model or the calibration is another one now.
-        handed: path, as `files.served` gives it, of a picture that another tab wants inspected; Inspect takes
-            it, and sets it back to None.
+        session: the `Session`. Its `change` event fires on another model or calibration.
+        picture_to_inspect: path, as `serve_file` returns it, of a picture from another tab; Inspect takes it
+            and sets it back to None.
     """
 
     app: gr.Blocks
     tabs: gr.Tabs
     registry: ModelRegistry
-    visit: gr.State
-    handed: gr.State
+    session: gr.State
+    picture_to_inspect: gr.State
 
-    def model(self, visit: Visit) -> Model:
-        """The visitor's model, loaded; the first one on offer before a choice."""
-        return self.registry.get(visit.model)
+    def model(self, session: Session) -> Model:
+        """Return the user's model, loaded; before a choice the first on offer."""
+        return self.registry.get(session.model)
 
-    def threshold(self, visit: Visit) -> float:
-        """That of the visitor's calibration, else the model's own."""
-        return (
-            visit.calibration.threshold if visit.calibration else self.model(visit).pipeline.config.threshold
-        )
+    def threshold(self, session: Session) -> float:
+        """Return the threshold of the user's calibration, else the model's own."""
+        if session.calibration:
+            return session.calibration.threshold
+        return self.model(session).pipeline.config.threshold

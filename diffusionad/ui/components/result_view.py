@@ -6,49 +6,39 @@ from typing import Any
 import gradio as gr
 
 from diffusionad.inspection.visualize import DEFAULT_COLORMAP, SAFE_COLORMAPS
+from diffusionad.ui.components.events import BACKGROUND, Changes
 from diffusionad.ui.components.page import STATE_SECONDS
 from diffusionad.ui.components.snippets import (
-    REGION_CLICKS,
-    banner,
     enlarged_line,
     region_table,
     run_line,
-    waiting,
+    verdict_banner,
+    waiting_banner,
 )
-from diffusionad.ui.serving.downloads import DOWNLOADS, file_name
-from diffusionad.ui.serving.errors import in_one_sentence
-from diffusionad.ui.serving.files import shown, written
-from diffusionad.ui.serving.inspection_state import VIEWS, Inspected
+from diffusionad.ui.components.static_files import read_static_file
+from diffusionad.ui.serving.downloads import DOWNLOADS, download_name
+from diffusionad.ui.serving.errors import user_errors
+from diffusionad.ui.serving.files import serve_bytes, serve_image
+from diffusionad.ui.serving.inspection_state import VIEWS, Inspection
 
-THRESHOLD_DIGITS = 3
+THRESHOLD_DIGITS = 3  # of the slider
 
-# Both pictures are nearly whole at first; the handle at their left edge brings the original back.
+# The drawn pictures are nearly whole at first; the handle at their left edge uncovers the original.
 SLIDER_START = 4  # percent
 
-# Two pictures stand side by side, unless they are very wide.
-SIDE_BY_SIDE, STACKED = 280, 640  # least widths of their columns, pixels
-
-SAVE_FILE = "() => setTimeout(() => document.querySelector('#download-file, #download-file *').click(), 100)"
-
-Changes = dict[gr.blocks.Block, Any]  # what is new on the page; all else stays
-
-LIGHT = {"show_progress": "hidden", "api_visibility": "private"}
-
-
-def place_shown_on(component: gr.components.Component) -> dict[str, Any]:
-    """Options of an event whose visitor may have to wait: the place in the queue, nothing over the rest."""
-    return {"show_progress": "minimal", "show_progress_on": component, "api_visibility": "private"}
+# Two pictures stand side by side unless they are very wide.
+SIDE_BY_SIDE, STACKED = 280, 640  # minimum widths of their columns, pixels
 
 
 class ResultView:
-    """Layout and events; `last` holds this visitor's inspection."""
+    """Layout and events; `last` holds this user's inspection."""
 
     def __init__(self, start: str) -> None:
-        self.last = gr.State(None, time_to_live=STATE_SECONDS)  # Inspected
-        self.banner = gr.HTML(waiting(start), elem_id="verdict")
+        self.last = gr.State(None, time_to_live=STATE_SECONDS)  # Inspection
+        self.banner = gr.HTML(waiting_banner(start), elem_id="verdict")
         with gr.Column(visible=False) as self.results:
             self._build_pictures()
-            self.regions = gr.HTML(elem_id="regions", js_on_load=REGION_CLICKS)
+            self.regions = gr.HTML(elem_id="regions", js_on_load=read_static_file("region_clicks.js"))
             self._build_enlarged()
             self._build_downloads()
             self.run_line = gr.HTML(elem_id="run-line")
@@ -101,122 +91,123 @@ class ResultView:
             self.download_buttons = [gr.Button(name, size="sm", min_width=130) for name in DOWNLOADS]
         self.download = gr.DownloadButton(visible="hidden", elem_id="download-file")
 
-    def display(self) -> list[gr.components.Component]:
-        """What the pictures are drawn with, for `show`."""
+    def display(self) -> list[gr.Radio | gr.Slider | gr.Dropdown]:
+        """Return the controls of the drawing, inputs of `show`."""
         return [self.view, self.opacity, self.colormap]
 
     def outputs(self) -> list[gr.blocks.Block]:
-        """All that `show` and `blank` change."""
+        """Return all components that `show` and `blank` change."""
         more = [self.repaired, self.run_line, self.results, self.last, *self.picture_columns]
         return [*self._redrawn(), *more]
 
     def _redrawn(self) -> list[gr.blocks.Block]:
         return [self.banner, self.found, self.regions, self.enlarged]
 
-    def connect(self, min_region_area: gr.Number) -> None:
-        """Once all controls are there."""
+    def connect(self, min_region_area: gr.Slider | gr.Number) -> None:
+        """Connect the events, once all controls are there."""
         judged = [self.last, self.threshold, min_region_area]
-        # Past the queue, where each step would take longer than the drawing.
-        redraw = {
+        # Outside the queue, whose overhead would exceed the drawing.
+        redraw: dict[str, Any] = {
             "inputs": [*judged, *self.display()],
             "outputs": self._redrawn(),
             "trigger_mode": "always_last",
             "queue": False,
-            **LIGHT,
+            **BACKGROUND,
         }
         self.threshold.input(self.judge, **redraw)
-        min_region_area.input(self.judge_what_is_there, **redraw)
+        min_region_area.input(self.judge_if_inspected, **redraw)
         gr.on([control.input for control in self.display()], self.redraw, **redraw)
         self.regions.click(
             self.enlarge,
             judged,
             [self.enlarged, self.enlarged_line, self.region, self.repaired_region],
-            **LIGHT,
+            **BACKGROUND,
         )
-        for button, (ending, write) in zip(self.download_buttons, DOWNLOADS.values(), strict=True):
+        for button, (ending, encode) in zip(self.download_buttons, DOWNLOADS.values(), strict=True):
             made = button.click(
-                partial(self.make_file, ending, write),
+                partial(self.make_file, ending, encode),
                 [*judged, self.opacity, self.colormap],
                 self.download,
                 api_visibility="private",
             )
-            made.success(None, js=SAVE_FILE, **LIGHT)
+            made.success(None, js=read_static_file("save_file.js"), **BACKGROUND)
 
-    def show(self, inspected: Inspected, *display: Any) -> Changes:
-        """All of an inspection."""
-        width, height = inspected.picture.size
+    def show(self, inspection: Inspection, *display: Any) -> Changes:
+        """Show an inspection."""
+        width, height = inspection.picture.size
         column = gr.update(min_width=STACKED if width > 2 * height else SIDE_BY_SIDE)
         return {
-            **self.drawn(inspected, *display),
+            **self.draw(inspection, *display),
             self.enlarged: gr.update(visible=False),
             **dict.fromkeys(self.picture_columns, column),
-            self.repaired: (shown(inspected.picture), shown(inspected.reconstruction)),
-            self.run_line: run_line(inspected),
+            self.repaired: (serve_image(inspection.picture), serve_image(inspection.reconstruction)),
+            self.run_line: run_line(inspection),
             self.results: gr.update(visible=True),
-            self.last: inspected,
+            self.last: inspection,
         }
 
-    def drawn(self, inspected: Inspected, *display: Any) -> Changes:
-        """What depends on threshold and display."""
+    def draw(self, inspection: Inspection, *display: Any) -> Changes:
+        """Return the changes that depend on threshold and display."""
         return {
-            self.banner: banner(inspected),
-            self.found: (shown(inspected.picture), shown(inspected.draw(*display))),
-            self.regions: region_table(inspected),
+            self.banner: verdict_banner(inspection),
+            self.found: (serve_image(inspection.picture), serve_image(inspection.draw(*display))),
+            self.regions: region_table(inspection),
         }
 
     def blank(self, text: str) -> Changes:
-        """Nothing inspected: an old verdict beside a new picture or model would be a lie."""
-        return {self.banner: waiting(text), self.results: gr.update(visible=False), self.last: None}
+        """Remove the inspection: an old verdict must not stand beside a new picture or model."""
+        return {self.banner: waiting_banner(text), self.results: gr.update(visible=False), self.last: None}
 
-    def judge(self, last: Inspected | None, *controls: Any) -> Changes:
-        """`redraw` at another threshold, where the number of a region may mean another one."""
+    def judge(self, last: Inspection | None, *controls: Any) -> Changes:
+        """Redraw at another threshold, and hide the enlarged region, whose number may have changed."""
         return {**self.redraw(last, *controls), self.enlarged: gr.update(visible=False)}
 
-    def judge_what_is_there(self, last: Inspected | None, *controls: Any) -> Changes:
-        """`judge`, by a control that is there before any inspection."""
+    def judge_if_inspected(self, last: Inspection | None, *controls: Any) -> Changes:
+        """Call `judge` if there is an inspection; this control exists before the first."""
         return {self.banner: gr.skip()} if last is None else self.judge(last, *controls)
 
     def redraw(
-        self, last: Inspected | None, threshold: float, min_area: int | None, *display: Any
+        self, last: Inspection | None, threshold: float, min_area: int | None, *display: Any
     ) -> Changes:
-        """Judge and draw the last inspection again."""
-        return self.drawn(_judged(_inspected(last), threshold, min_area), *display)
+        """Judge and draw the last inspection again, without the model."""
+        return self.draw(_judged(_require(last), threshold, min_area), *display)
 
     def enlarge(
-        self, event: gr.EventData, last: Inspected | None, threshold: float, min_area: int | None
+        self, event: gr.EventData, last: Inspection | None, threshold: float, min_area: int | None
     ) -> Changes:
-        """A region and its reconstruction, side by side."""
-        inspected = _judged(_inspected(last), threshold, min_area)
+        """Show a region and its reconstruction side by side."""
+        inspection = _judged(_require(last), threshold, min_area)
         number = int(event.region)
-        if not 0 <= number < len(inspected.regions):
+        if not 0 <= number < len(inspection.regions):
             raise gr.Error("This region is no longer there; choose one of the table.", print_exception=False)
-        with in_one_sentence(inspected.path, "the picture"):
-            region, repaired = inspected.enlarged(number)
+        with user_errors(inspection.path, "the picture"):
+            region, repaired = inspection.enlarge_region(number)
         return {
             self.enlarged: gr.update(visible=True),
-            self.enlarged_line: enlarged_line(inspected, number),
-            self.region: shown(region, "region"),
-            self.repaired_region: shown(repaired, "region"),
+            self.enlarged_line: enlarged_line(inspection, number),
+            self.region: serve_image(region, "region"),
+            self.repaired_region: serve_image(repaired, "region"),
         }
 
-    def make_file(self, ending: str, write: Any, last: Inspected | None, *controls: Any) -> str:
-        """A file to download."""
+    def make_file(self, ending: str, encode: Any, last: Inspection | None, *controls: Any) -> str:
+        """Write a file to download, and return its path."""
         threshold, min_area, *display = controls
-        inspected = _judged(_inspected(last), threshold, min_area)
-        with in_one_sentence(inspected.path, "the picture"):
-            return written(write(inspected, *display), file_name(inspected, ending))
+        inspection = _judged(_require(last), threshold, min_area)
+        with user_errors(inspection.path, "the picture"):
+            return serve_bytes(encode(inspection, *display), download_name(inspection, ending))
 
 
-def _inspected(last: Inspected | None) -> Inspected:
+def _require(last: Inspection | None) -> Inspection:
+    """Return the inspection, or tell the user that it is gone."""
     if last is None:
         raise gr.Error("This inspection is gone after an hour; press Inspect again.", print_exception=False)
     return last
 
 
-def _judged(last: Inspected, threshold: float, min_area: int | None) -> Inspected:
-    return last.at(meant(threshold, last.own_threshold), int(min_area or 0))
+def _judged(last: Inspection, threshold: float, min_area: int | None) -> Inspection:
+    return last.at_threshold(snap_to_own(threshold, last.own_threshold), int(min_area or 0))
 
 
-def meant(threshold: float, own: float) -> float:
-    """The model's own threshold has more digits than the slider: where both look the same, it is meant."""
+def snap_to_own(threshold: float, own: float) -> float:
+    """Return the model's own threshold where the slider, which has fewer digits, shows the same."""
     return own if round(threshold, THRESHOLD_DIGITS) == round(own, THRESHOLD_DIGITS) else threshold

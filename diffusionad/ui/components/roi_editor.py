@@ -1,4 +1,4 @@
-"""Where the model looks: a region that the visitor paints over the picture."""
+"""The region of interest, painted by the user over the picture."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from gradio.events import Dependency
 from PIL import Image
 
 from diffusionad.images.image_io import resize
-from diffusionad.ui.components.page import Page, Visit
-from diffusionad.ui.components.result_view import LIGHT
-from diffusionad.ui.serving.files import Upload, png_bytes, read_upload, uploaded, written
+from diffusionad.ui.components.events import BACKGROUND
+from diffusionad.ui.components.page import Page, Session
+from diffusionad.ui.serving.files import Upload, checked_upload, png_bytes, read_upload, serve_bytes
 
 PAINT, OPACITY = "#00E5FF", 0.5
 CANVAS_SIDE = 512  # pixels, at most; a region needs no more
@@ -23,8 +23,8 @@ OWN = (
 PAINTED = "The model will look at {share} of the picture: press Inspect."
 
 
-class WhereToLook:
-    """Layout and events; `roi` holds this visitor's region, [H,W] bool, or None.
+class RoiEditor:
+    """Layout and events; `roi` holds this user's region, [H,W] bool, or None.
 
     Args:
         page: around the tab.
@@ -33,9 +33,9 @@ class WhereToLook:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.roi = gr.State(None)
-        self.is_open = gr.State(False)  # a canvas that cannot be seen takes no picture
+        self.is_open = gr.State(False)  # a hidden canvas takes no picture
         with gr.Accordion("Where to look", open=False, elem_id="where") as self.accordion:
-            self.note = gr.HTML(note(EVERYWHERE), elem_id="where-note")
+            self.note = gr.HTML(note_html(EVERYWHERE), elem_id="where-note")
             self.canvas = gr.ImageEditor(
                 sources=[],
                 transforms=[],
@@ -50,80 +50,82 @@ class WhereToLook:
             self.reset = gr.Button("Look everywhere again", size="sm", elem_id="roi-reset")
 
     def connect(self, picture: gr.Image, others: Sequence[Dependency]) -> None:
-        """Once the picture is there.
+        """Connect the events, once the picture is there.
 
         Args:
-            picture: to be painted over.
-            others: events that may have changed picture or region.
+            picture: the user paints over it.
+            others: events that may change picture or region.
         """
-        visit = self.page.visit
-        follow = {
-            "fn": self.follow,
-            "inputs": [self.is_open, picture, self.roi, visit],
+        session = self.page.session
+        follow: dict[str, Any] = {
+            "fn": self.update_canvas,
+            "inputs": [self.is_open, picture, self.roi, session],
             "outputs": [self.canvas, self.note],
             "preprocess": False,
-            **LIGHT,
+            **BACKGROUND,
         }
-        self.accordion.expand(lambda: True, None, self.is_open, **LIGHT).then(**follow)
-        self.accordion.collapse(lambda: False, None, self.is_open, **LIGHT)
-        self.reset.click(lambda: None, None, self.roi, **LIGHT).then(**follow)
-        # Not picture.change: listening to it, Gradio's camera took no photo any more.
+        self.accordion.expand(lambda: True, None, self.is_open, **BACKGROUND).then(**follow)
+        self.accordion.collapse(lambda: False, None, self.is_open, **BACKGROUND)
+        self.reset.click(lambda: None, None, self.roi, **BACKGROUND).then(**follow)
+        # Not `picture.change`: with a listener on it, Gradio's camera takes no photo.
         for event in others:
             event.then(**follow)
         self.canvas.input(
-            self.take,
-            [self.canvas, visit],
+            self.read_region,
+            [self.canvas, session],
             [self.roi, self.note],
             preprocess=False,
             trigger_mode="always_last",
-            **LIGHT,
+            **BACKGROUND,
         )
 
-    def follow(self, is_open: bool, picture: Upload | None, roi: np.ndarray | None, visit: Visit) -> tuple:
-        """The present picture below what is painted; a region stays when the picture is another one."""
-        return self.lay_out(picture, roi) if is_open else gr.skip(), self._note(roi, visit)
+    def update_canvas(
+        self, is_open: bool, picture: Upload | None, roi: np.ndarray | None, session: Session
+    ) -> tuple[Any, str]:
+        """Show the present picture below the painted region, which stays when the picture changes."""
+        return self.lay_out(picture, roi) if is_open else gr.skip(), self._note(roi, session)
 
     def lay_out(self, picture: Upload | None, roi: np.ndarray | None) -> dict[str, Any] | None:
-        """What the canvas shows of a picture and a region."""
+        """Return the canvas's value for a picture and a region."""
         if picture is None:
             return None
         pixels = read_upload(picture)
         scale = min(1, CANVAS_SIDE / max(pixels.shape[:2]))
-        size = [max(1, round(scale * side)) for side in pixels.shape[:2]]
-        background = (resize(pixels, size) * 255).round().clip(0, 255).astype(np.uint8)
-        # Gradio would write it in place, under the eyes of the next visitor with this picture.
-        path = written(png_bytes(Image.fromarray(background)), "where.png")
-        layers = [] if roi is None else [written(png_bytes(_layer(roi, size)), "region.png")]
+        height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
+        background = (resize(pixels, (height, width)) * 255).round().clip(0, 255).astype(np.uint8)
+        # Gradio would rewrite the file in place while another user with this picture reads it.
+        path = serve_bytes(png_bytes(Image.fromarray(background)), "where.png")
+        layers = [] if roi is None else [serve_bytes(png_bytes(_layer(roi, height, width)), "region.png")]
         return {"background": path, "layers": layers, "composite": path}
 
-    def take(self, canvas: dict[str, Any] | None, visit: Visit) -> tuple:
-        """What was painted."""
+    def read_region(self, canvas: dict[str, Any] | None, session: Session) -> tuple[np.ndarray | None, str]:
+        """Return the painted region, None where nothing is painted, and the note about it."""
         layers = (canvas or {}).get("layers") or []
         painted = [_painted(layer) for layer in layers if layer]
-        roi = np.logical_or.reduce(painted) if painted else None
-        roi = roi if roi is not None and roi.any() else None
-        return roi, self._note(roi, visit)
+        union = np.logical_or.reduce(painted) if painted else None
+        roi = union if union is not None and union.any() else None
+        return roi, self._note(roi, session)
 
-    def _note(self, roi: np.ndarray | None, visit: Visit) -> str:
+    def _note(self, roi: np.ndarray | None, session: Session) -> str:
         if roi is not None:
-            return note(PAINTED.format(share=f"{100 * roi.mean():.0f} %"))
-        return note(EVERYWHERE if self.page.model(visit).pipeline.config.roi is None else OWN)
+            return note_html(PAINTED.format(share=f"{100 * roi.mean():.0f} %"))
+        return note_html(EVERYWHERE if self.page.model(session).pipeline.config.roi is None else OWN)
 
 
-def _layer(roi: np.ndarray, size: Sequence[int]) -> Image.Image:
-    """The region as the brush paints it, RGBA of `size`, (height, width)."""
-    alpha = Image.fromarray(roi).convert("L").resize(size[::-1], Image.Resampling.NEAREST)
+def _layer(roi: np.ndarray, height: int, width: int) -> Image.Image:
+    """Paint a region as the brush does, RGBA [height,width]."""
+    alpha = Image.fromarray(roi).convert("L").resize((width, height), Image.Resampling.NEAREST)
     layer = Image.new("RGB", alpha.size, PAINT)
     layer.putalpha(alpha.point(lambda value: round(value * OPACITY)))
     return layer
 
 
 def _painted(layer: Upload) -> np.ndarray:
-    """[H,W] bool, where a layer covers what is below it."""
-    with uploaded(layer) as path, Image.open(path) as image:
+    """Return the pixels that a layer covers, [H,W] bool."""
+    with checked_upload(layer) as path, Image.open(path) as image:
         return np.asarray(image.convert("RGBA"))[..., 3] > 0
 
 
-def note(text: str) -> str:
-    """As it stands over the canvas."""
+def note_html(text: str) -> str:
+    """Return the note over the canvas as HTML."""
     return f'<p class="note" role="status">{text}</p>'

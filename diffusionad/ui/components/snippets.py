@@ -1,4 +1,4 @@
-"""What the page says, as HTML: the verdict, the regions, the model in a line."""
+"""HTML about one picture or model: the verdict, the regions, the model in a line."""
 
 from html import escape
 from typing import Any
@@ -13,24 +13,24 @@ MAX_ROWS = 10  # of the table of regions
 
 
 def percent(rate: float) -> str:
-    """As everywhere, but never broken over two lines."""
+    """Return `results.percent` with a space that never breaks over two lines."""
     return results.percent(rate).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def waiting_banner(text: str) -> str:
-    """The banner before there is a verdict."""
+    """Return the banner before there is a verdict."""
     return f'<div class="verdict waiting" role="status"><div class="word">{escape(text)}</div></div>'
 
 
-def verdict_banner(inspected: Inspection) -> str:
-    """The verdict, readable from across the room, and why."""
-    verdict = inspected.verdict
+def verdict_banner(inspection: Inspection) -> str:
+    """Return the banner with the verdict, readable from across the room, and its reasons."""
+    verdict = inspection.verdict
     word, kind, sign = ("ANOMALOUS", "anomalous", "✕") if verdict.is_anomalous else ("GOOD", "good", "✓")
     details = verdict.details[:1].upper() + verdict.details[1:]
     details = details.replace("<=", "≤")
     for pair in (" %", "n = "):  # never over two lines
         details = details.replace(pair, pair.replace(" ", "\N{NO-BREAK SPACE}"))
-    lines = [details, *_explanations(inspected)]
+    lines = [details, *_explanations(inspection)]
     text = "".join(f"<p>{escape(line)}</p>" for line in lines)
     score, threshold = 100 * verdict.score, 100 * verdict.threshold
     return (
@@ -42,27 +42,27 @@ def verdict_banner(inspected: Inspection) -> str:
     )
 
 
-def _explanations(inspected: Inspection) -> list[str]:
-    verdict, share = inspected.verdict, inspected.expected_false_alarms()
-    if share is None:
+def _explanations(inspection: Inspection) -> list[str]:
+    verdict, share = inspection.verdict, inspection.expected_false_alarms()
+    if share is None or verdict.p_value is None:
         return ["Not calibrated for these settings: the score has no p-value."]
     lines = [f"At most {percent(verdict.p_value)} of good parts score this high."]
-    if verdict.threshold != inspected.own_threshold:
+    if verdict.threshold != inspection.own_threshold:
         lines.append(
             f"Threshold moved by hand: at most {percent(share)} of good parts would be called anomalous. "
-            f"The model's own is {results.score_text(inspected.own_threshold)}."
+            f"The model's own is {results.score_text(inspection.own_threshold)}."
         )
     return lines
 
 
-def region_table(inspected: Inspection) -> str:
-    """The anomalous regions, highest peak first; a click on one enlarges it."""
-    regions, pixels = inspected.regions, inspected.anomaly_map.size
+def region_table(inspection: Inspection) -> str:
+    """Return the table of anomalous regions, highest peak first; a click on a row enlarges the region."""
+    regions, pixels = inspection.regions, inspection.anomaly_map.size
     if not regions:
-        is_faint = inspected.verdict.is_anomalous
+        is_faint = inspection.verdict.is_anomalous
         text = "Above the threshold by its highest points alone: " if is_faint else ""
         return f'<p class="note">{text}{"no" if is_faint else "No"} region stands out in this picture.</p>'
-    rows = "".join(_row(number, region, pixels) for number, region in enumerate(regions[:MAX_ROWS]))
+    rows = "".join(_row_html(number, region, pixels) for number, region in enumerate(regions[:MAX_ROWS]))
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("Region", "Position", "Size", "Area", "Peak"))
     more = len(regions) - MAX_ROWS
     rest = f'<p class="note">… and {more} more with lower peaks.</p>' if more > 0 else ""
@@ -70,7 +70,7 @@ def region_table(inspected: Inspection) -> str:
     return f'<div class="scroll">{table}</div>{rest}'
 
 
-def _row(index: int, region: Region, pixels: int) -> str:
+def _row_html(index: int, region: Region, pixels: int) -> str:
     left, top, right, bottom = region.box
     button = (
         f'<button type="button" aria-label="Enlarge region {index + 1}">{index + 1} <span>⤢</span></button>'
@@ -85,30 +85,30 @@ def _row(index: int, region: Region, pixels: int) -> str:
     return f'<tr data-region="{index}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
 
-def enlarged_line(inspected: Inspection, index: int) -> str:
-    """Which region is looked at closely."""
-    region = inspected.regions[index]
-    share = percent(region.area / inspected.anomaly_map.size)
+def enlarged_line(inspection: Inspection, index: int) -> str:
+    """Return the line above an enlarged region."""
+    region = inspection.regions[index]
+    share = percent(region.area / inspection.anomaly_map.size)
     peak = results.score_text(region.peak)
     text = f"Region {index + 1}: {region.area} px, {share} of the picture, peak {peak}"
     return f'<p class="note">{text}</p>'
 
 
-def run_line(inspected: Inspection) -> str:
-    """Which model ran where, on what, and for how long."""
-    height, width = inspected.anomaly_map.shape
+def run_line(inspection: Inspection) -> str:
+    """Return the line with time, device, picture and model of an inspection."""
+    height, width = inspection.anomaly_map.shape
     parts = [
-        f"{inspected.seconds:.2f} s on the {inspected.device}",
+        f"{inspection.seconds:.2f} s on the {inspection.device}",
         f"picture {width} × {height} px",
-        f"model {escape(inspected.model)}",
+        f"model {escape(inspection.model)}",
     ]
-    if inspected.inside is not None:
-        parts.append(f"looked at {percent(float(inspected.inside.mean()))} of it, the rest is dark")
+    if inspection.inside is not None:
+        parts.append(f"looked at {percent(float(inspection.inside.mean()))} of it, the rest is dark")
     return f'<p class="note">{" · ".join(parts)}</p>'
 
 
 def expected_line(seconds: float | None, device: str) -> str:
-    """How long the next inspection takes."""
+    """Return the line with the expected time of the next inspection."""
     if seconds is None:
         return ""
     return f'<p class="note" role="status">About {seconds:.2g} s a picture on this {device}.</p>'
@@ -116,20 +116,20 @@ def expected_line(seconds: float | None, device: str) -> str:
 
 NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
 
-# In the card, as far as metrics.json has them.
-FIGURES = ("image_auroc", "pixel_auroc", "aupro")
+# On the card, as far as metrics.json has them.
+CARD_METRICS = ("image_auroc", "pixel_auroc", "aupro")
 
 
 def model_card(model: Model) -> str:
-    """What the model was trained on, what it has been measured at, and what its threshold promises."""
+    """Return the card of a model: its training data, its metrics, and the promise of its threshold."""
     config, metrics = model.pipeline.config, model.metrics()
     size = f"{config.image_size} × {config.image_size} px"
     if config.resize_mode == "tile":
         scale = f", the shorter side at {config.shorter_side} px" if config.shorter_side else ""
         size = f"tiles of {size}{scale}"
     about = f"trained on {escape(config.category)}, " if config.category else ""
-    facts = [(METRIC_LABELS[name].heading, metric_value(metrics, name)) for name in FIGURES]
-    facts = [(label, f"{value:.3f}") for label, value in facts if value is not None]
+    values = {METRIC_LABELS[name].heading: metric_value(metrics, name) for name in CARD_METRICS}
+    facts = [(label, f"{value:.3f}") for label, value in values.items() if value is not None]
     facts.append(("Threshold", results.score_text(config.threshold)))
     if config.calibration is not None and config.calibration["threshold"] == config.threshold:
         rate, n = config.calibration["rate"], config.calibration["n"]
@@ -142,7 +142,7 @@ def model_card(model: Model) -> str:
 
 
 def metric_value(metrics: dict[str, Any], name: str) -> float | None:
-    """A measured value of metrics.json; None where it is absent."""
+    """Return a value of metrics.json; None where it is absent."""
     entry = metrics.get(name)
     value = entry.get("value") if isinstance(entry, dict) else None
     return float(value) if isinstance(value, int | float) else None

@@ -1,4 +1,4 @@
-"""What the page says about many pictures, as HTML: how far, how many, which threshold and what it does."""
+"""HTML about a batch: progress, counts of verdicts, the threshold and its effect."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from diffusionad.ui.serving.model_registry import Model
 
 
 def progress(done: int, total: int) -> str:
-    """How far a run is."""
+    """Return the progress of a run."""
     text = f"{done} of {total} pictures inspected"
     share = 100 * done / total
     return (
@@ -22,7 +22,7 @@ def progress(done: int, total: int) -> str:
 
 
 def batch_summary(model: Model, threshold: float, rows: Sequence[Result]) -> str:
-    """How many of which verdict, by which model, at which threshold."""
+    """Return the counts of verdicts, with model and threshold."""
     counts = Counter(row.word for row in rows)
     kinds = {"anomalous": "anomalous", "normal": "good", "error": "not read"}
     pills = "".join(
@@ -47,12 +47,12 @@ def calibration_card(
     scores: Sequence[float],
     example_scores: dict[bool, list[float]],
 ) -> str:
-    """The new threshold and what it does, or why there is none.
+    """Return the new threshold and its effect, or why there is none.
 
     Args:
         calibration: None where the pictures cannot promise the rate.
-        rate: that was asked for.
-        own: threshold of the model.
+        rate: the requested one.
+        own: the model's threshold.
         scores: of the good pictures.
         example_scores: of the model's examples, by whether they are defective.
     """
@@ -94,12 +94,12 @@ def _why_not(rate: float | None, n: int) -> str:
 
 
 def _above(scores: Sequence[float], threshold: float) -> str:
-    """Such as `3 of 40`; empty without scores."""
+    """Count the scores above a threshold: `3 of 40`; empty without scores."""
     return f"{sum(score > threshold for score in scores)} of {len(scores)}" if scores else ""
 
 
-def calibration_use(calibration: Calibration | None) -> str:
-    """Whose threshold holds on all tabs; nothing to say about the model's own."""
+def calibration_in_use(calibration: Calibration | None) -> str:
+    """Return the note about the user's calibration; empty for the model's own."""
     if calibration is None:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""Many pictures through one model: row by row, then as files to take home."""
+"""Many pictures through one model: row by row, then as files to download."""
 
 import base64
 import zipfile
@@ -15,10 +15,10 @@ from PIL import Image
 
 from diffusionad.inspection.inspector import OVERLAYS, png_name
 from diffusionad.inspection.results import Result, ResultWriter, header, save_png
-from diffusionad.ui.serving.errors import in_one_sentence
+from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.inspection_state import inspect_picture
 from diffusionad.ui.serving.model_registry import Model
-from diffusionad.ui.serving.uploads import Dropped
+from diffusionad.ui.serving.uploads import UploadedPicture
 
 GPU_WORKERS = 8  # pictures that may share a call
 THUMBNAIL_SIDE = 120  # pixels; shown at half of it, sharp on dense displays
@@ -27,11 +27,11 @@ OVERLAYS_ZIP = "overlays.zip"
 
 @dataclass(frozen=True)
 class Row:
-    """One picture of many.
+    """One picture of a batch.
 
     Attributes:
-        result: its file has the visitor's own name for it, its overlay is relative to what is downloaded.
-        path: where the picture lies; None when it could not be read.
+        result: names the file as the user does, and its overlay relative to the download.
+        path: of the picture on the server; None when it could not be read.
         peak: of its anomaly map, in [0, 1]; 0 when it could not be read.
         thumbnail: its overlay, small, as a data URI; empty when it could not be read.
     """
@@ -42,8 +42,10 @@ class Row:
     thumbnail: str = ""
 
 
-def inspect_many(model: Model, pictures: Sequence[Dropped], output: Path, **arguments: Any) -> Iterator[Row]:
-    """Inspect pictures; other visitors get their turns in between.
+def inspect_batch(
+    model: Model, pictures: Sequence[UploadedPicture], output: Path, **arguments: Any
+) -> Iterator[Row]:
+    """Inspect pictures; requests of other users run in between.
 
     Args:
         model: loaded.
@@ -59,30 +61,30 @@ def inspect_many(model: Model, pictures: Sequence[Dropped], output: Path, **argu
     try:
         yield from workers.map(partial(_inspect, model, output, arguments), pictures)
     finally:
-        workers.shutdown(wait=False, cancel_futures=True)  # when the visitor has stopped it
+        workers.shutdown(wait=False, cancel_futures=True)  # when the user has stopped it
 
 
-def _inspect(model: Model, output: Path, arguments: dict[str, Any], picture: Dropped) -> Row:
+def _inspect(model: Model, output: Path, arguments: dict[str, Any], picture: UploadedPicture) -> Row:
     file = Path(picture.name)
-    if picture.path is None:
+    if picture.path is None or picture.relative_path is None:
         return Row(Result(file, error=picture.error))
     try:
-        with in_one_sentence(picture.path, picture.name):
-            inspected = inspect_picture(model, str(picture.path), **arguments)
+        with user_errors(picture.path, picture.name):
+            inspection = inspect_picture(model, str(picture.path), **arguments)
     except gr.Error as error:
         return Row(Result(file, error=error.message))
-    overlay = inspected.draw()
+    overlay = inspection.draw()
     relative = Path(OVERLAYS) / png_name(picture.relative_path)
     save_png(overlay, output / relative)
     result = Result(
         file=file,
-        verdict=inspected.verdict,
-        regions=tuple(inspected.regions),
-        known_marks=inspected.known_marks,
-        seconds=round(inspected.seconds, 4),
+        verdict=inspection.verdict,
+        regions=tuple(inspection.regions),
+        known_marks=inspection.known_marks,
+        seconds=round(inspection.seconds, 4),
         overlay=relative,
     )
-    return Row(result, picture.path, float(inspected.anomaly_map.max()), _thumbnail(overlay))
+    return Row(result, picture.path, float(inspection.anomaly_map.max()), _thumbnail(overlay))
 
 
 def _thumbnail(overlay: Image.Image) -> str:
@@ -92,13 +94,16 @@ def _thumbnail(overlay: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
 
 
-def export(model: Model, rows: Sequence[Row], output: Path) -> tuple[Path, Path]:
-    """`results.csv`, and a ZIP archive of the overlays with `results.csv` and `results.json`.
+def export_results(model: Model, rows: Sequence[Row], output: Path) -> tuple[Path, Path]:
+    """Write `results.csv`, and a ZIP archive of the overlays with `results.csv` and `results.json`.
 
     Args:
         model: that made the rows.
         rows: at least one.
-        output: as given to `inspect_many`.
+        output: as given to `inspect_batch`.
+
+    Returns:
+        The paths of both.
     """
     with ResultWriter(output, header(model.pipeline, model.name), len(rows)) as writer:
         for row in rows:

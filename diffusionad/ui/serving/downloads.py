@@ -1,6 +1,7 @@
-"""What a visitor may take home of an inspection: overlay, mask, map and figures, at the picture's size."""
+"""Files to download of an inspection: overlay, mask, map and figures, at the picture's size."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,44 +9,46 @@ import numpy as np
 from PIL import Image
 
 from diffusionad.ui.serving.files import png_bytes
-from diffusionad.ui.serving.inspection_state import Inspected
+from diffusionad.ui.serving.inspection_state import Inspection
 
 MAX_UINT16 = 65535
 
-
-def overlay_png(inspected: Inspected, opacity: float, colormap: str) -> bytes:
-    """The picture with heat map and contours."""
-    return png_bytes(inspected.draw_at_full_size(opacity, colormap))
+Encoder = Callable[[Inspection, float, str], bytes]
 
 
-def mask_png(inspected: Inspected, *_: object) -> bytes:
-    """[H,W] grey, exactly 0 or 255."""
-    return png_bytes(Image.fromarray(inspected.mask.astype(np.uint8) * 255))
+def overlay_png(inspection: Inspection, opacity: float, colormap: str) -> bytes:
+    """Return the picture with heat map and contours."""
+    return png_bytes(inspection.draw_at_full_size(opacity, colormap))
 
 
-def map_png(inspected: Inspected, *_: object) -> bytes:
-    """[H,W] 16-bit grey, 65535 is 1."""
-    return png_bytes(Image.fromarray((inspected.anomaly_map * MAX_UINT16 + 0.5).astype(np.uint16)))
+def mask_png(inspection: Inspection, *_: object) -> bytes:
+    """Return the mask, [H,W] grey, 0 or 255."""
+    return png_bytes(Image.fromarray(inspection.mask.astype(np.uint8) * 255))
 
 
-def figures_json(inspected: Inspected, *_: object) -> bytes:
-    """Verdict, regions and what they were made with."""
+def map_png(inspection: Inspection, *_: object) -> bytes:
+    """Return the anomaly map, [H,W] 16-bit grey, 65535 for 1."""
+    return png_bytes(Image.fromarray((inspection.anomaly_map * MAX_UINT16 + 0.5).astype(np.uint16)))
+
+
+def figures_json(inspection: Inspection, *_: object) -> bytes:
+    """Return the verdict, the regions, and the model and settings behind them."""
     figures = {
-        "verdict": inspected.verdict.word,
-        **asdict(inspected.verdict),
-        "regions": [asdict(region) for region in inspected.regions],
-        "width": inspected.anomaly_map.shape[1],
-        "height": inspected.anomaly_map.shape[0],
-        "model": inspected.model,
-        "settings": inspected.plain_settings(),
-        "device": inspected.device,
-        "seconds": round(inspected.seconds, 4),
+        "verdict": inspection.verdict.word,
+        **asdict(inspection.verdict),
+        "regions": [asdict(region) for region in inspection.regions],
+        "width": inspection.anomaly_map.shape[1],
+        "height": inspection.anomaly_map.shape[0],
+        "model": inspection.model,
+        "settings": inspection.json_settings(),
+        "device": inspection.device,
+        "seconds": round(inspection.seconds, 4),
     }
     return json.dumps(figures, indent=2).encode()
 
 
-# Button -> (end of the file's name, what writes it).
-DOWNLOADS = {
+# Button -> (end of the file's name, its encoder).
+DOWNLOADS: dict[str, tuple[str, Encoder]] = {
     "Overlay (PNG)": ("overlay.png", overlay_png),
     "Mask (PNG)": ("mask.png", mask_png),
     "Map (16-bit PNG)": ("map.png", map_png),
@@ -53,6 +56,6 @@ DOWNLOADS = {
 }
 
 
-def file_name(inspected: Inspected, ending: str) -> str:
-    """`part_mask.png` for `part.jpg`."""
-    return f"{Path(inspected.path).stem}_{ending}"
+def download_name(inspection: Inspection, ending: str) -> str:
+    """Return the name of a file to download: `part_mask.png` for `part.jpg`."""
+    return f"{Path(inspection.path).stem}_{ending}"

@@ -1,4 +1,4 @@
-"""Every failure becomes one sentence in the page; stack traces stay in the log."""
+"""Every failure becomes one sentence on the page; stack traces stay in the log."""
 
 import logging
 from collections.abc import Iterator
@@ -9,36 +9,47 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-UNFORESEEN = "Something went wrong here, and not on your side; please try again."
-GRADIOS = "This did not work here; please try again, or reload the page."
-GONE = "A file that this needs is no longer kept here; bring the picture again."
+SECONDS_SHOWN = 20
+
+UNEXPECTED = "Something went wrong here, and not on your side; please try again."
+PAGE_FAILED = "This did not work here; please try again, or reload the page."
+FILE_GONE = "A file that this needs is no longer kept here; bring the picture again."
 
 
 @contextmanager
-def in_one_sentence(server_name: object = "", shown_name: str = "") -> Iterator[None]:
+def user_errors(server_name: object = "", shown_name: str = "") -> Iterator[None]:
     """Turn what is raised inside into a gr.Error of one sentence.
 
-    `server_name`, a path that means nothing to the visitor, is shown as `shown_name`.
+    Args:
+        server_name: a path on the server, which means nothing to the user.
+        shown_name: replaces it in the sentence.
+
+    Raises:
+        gr.Error: anything was raised.
     """
     try:
         yield
     except gr.Error:
         raise
     except Exception as error:
-        # Also decoders and downloads fail in ways that nobody listed: the visitor still gets a sentence.
+        # Decoders and downloads raise types that nobody has listed; the user still gets a sentence.
         message = _sentence(error)
         if message is None:
             logger.exception("Unexpected error")
-            message = UNFORESEEN
+            message = UNEXPECTED
         elif str(server_name):
             message = message.replace(str(server_name), shown_name)
         logger.info("Refused: %s", message)
-        raise gr.Error(message, duration=20, print_exception=False) from error
+        raise gr.Error(message, duration=SECONDS_SHOWN, print_exception=False) from error
 
 
 @contextmanager
-def nothing_else_raised() -> Iterator[None]:
-    """Around all of an event, where an error may come from Gradio and name files of the server's."""
+def unhandled_errors() -> Iterator[None]:
+    """Turn what Gradio itself raises around an event into a gr.Error without file names of the server.
+
+    Raises:
+        gr.Error: anything but the end of a generator was raised.
+    """
     try:
         yield
     except (gr.Error, StopAsyncIteration):
@@ -46,13 +57,13 @@ def nothing_else_raised() -> Iterator[None]:
     except Exception as error:
         logger.exception("Unexpected error")
         is_gone = isinstance(error.__cause__ or error, FileNotFoundError)
-        message = GONE if is_gone else GRADIOS
-        raise gr.Error(message, duration=20, print_exception=False) from error
+        message = FILE_GONE if is_gone else PAGE_FAILED
+        raise gr.Error(message, duration=SECONDS_SHOWN, print_exception=False) from error
 
 
 def _sentence(error: Exception) -> str | None:
-    """What to tell a visitor; None for a bug."""
-    # On a CPU, torch's allocator raises no type of its own.
+    """Return what to tell the user; None for a bug."""
+    # On a CPU, torch's allocator raises a plain RuntimeError.
     is_full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
     if is_full:
         return "There is too little memory for this picture; shrink it first."

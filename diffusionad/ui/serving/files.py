@@ -1,6 +1,5 @@
-"""Pictures between the visitor and the model: uploads in, examples and previews out."""
+"""Pictures between the browser and the model: uploads in, examples and previews out."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -17,107 +16,121 @@ from gradio_client import utils as client_utils
 from PIL import Image, ImageOps
 
 from diffusionad.images.image_io import read_image
-from diffusionad.ui.serving.errors import in_one_sentence
-from diffusionad.ui.serving.inspection_state import Inspected, inspect_picture
+from diffusionad.ui.serving.errors import user_errors
+from diffusionad.ui.serving.inspection_state import Inspection, inspect_picture
 from diffusionad.ui.serving.model_registry import Model
 
 MAX_PNG_PIXELS = 500_000
 NOT_FOR_BROWSERS = (".tif", ".tiff", ".pgm", ".ppm")
 
-Upload = dict[str, Any]  # a file as Gradio passes it on: `path` on the server, `orig_name` at the visitor's
+Upload = dict[str, Any]  # a file as Gradio passes it on: `path` on the server, `orig_name` on the user's disk
 
 
-def inspect_upload(model: Model, upload: Upload | None, **arguments: Any) -> Inspected:
-    """`inspect_picture` on an uploaded picture.
+def inspect_upload(model: Model, upload: Upload | None, **arguments: Any) -> Inspection:
+    """Inspect an uploaded picture.
 
-    The file is taken as it came: Gradio's own reading ends in Gradio's own error messages, and writes some
-    formats anew.
+    The file is read as it came: Gradio's own reading ends in Gradio's own error messages, and converts some
+    formats.
+
+    Args:
+        model: loaded.
+        upload: None where the user has chosen none.
+        arguments: of `inspect_picture`.
 
     Raises:
-        gr.Error: whatever went wrong, in one sentence.
+        gr.Error: anything went wrong, in one sentence.
     """
-    with uploaded(upload) as path:
+    with checked_upload(upload) as path:
         return inspect_picture(model, path, **arguments)
 
 
 def read_upload(upload: Upload | None) -> np.ndarray:
-    """An uploaded picture, [H,W,3] in [0, 1]; the errors are those of `inspect_upload`."""
-    with uploaded(upload) as path:
+    """Return an uploaded picture, [H,W,3] in [0, 1]; raise the errors of `inspect_upload`."""
+    with checked_upload(upload) as path:
         return read_image(path)
 
 
 @contextmanager
-def uploaded(upload: Upload | None) -> Iterator[str]:
-    """Path of an upload; what goes wrong with it is told under the name that it has at the visitor's."""
-    with in_one_sentence():
-        path = uploaded_path(upload)
-        if path is None:
+def checked_upload(upload: Upload | None) -> Iterator[str]:
+    """Yield the path of an upload; errors inside name the file as the user knows it."""
+    with user_errors():
+        path = upload_path(upload)
+        if upload is None or path is None:
             raise ValueError("Choose a picture first: upload or paste one, or click an example.")
-        with in_one_sentence(path, upload.get("orig_name") or "the picture"):
+        with user_errors(path, upload.get("orig_name") or "the picture"):
             yield path
 
 
-def uploaded_path(upload: Upload | None) -> str | None:
-    """Path of an upload that is one: Gradio lets a program name any other file of the server's."""
+def upload_path(upload: Upload | None) -> str | None:
+    """Return the path of an upload, None without one.
+
+    Raises:
+        ValueError: the file was not uploaded. Gradio lets a program name any file of the server.
+    """
     path = upload.get("path") if upload else None
     if path and not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
         raise ValueError("The picture has to be uploaded.")
     return path
 
 
-def served(path: Path) -> str:
-    """Path of a copy that Gradio may show, wherever the model's folder is."""
+def serve_file(path: Path) -> str:
+    """Copy a file to where Gradio may serve it, and return the path of the copy."""
     return save_file_to_cache(path, get_upload_folder())
 
 
-def written(data: bytes, name: str) -> str:
-    """Path of a new file that Gradio may show or hand out.
+def serve_bytes(data: bytes, name: str) -> str:
+    """Write a file where Gradio may serve it, and return its path.
 
-    It is there whole or not at all: Gradio's own writing would cut off the downloads of another visitor with
-    the same picture.
+    The file is whole or absent: Gradio's own writing would cut off the downloads of another user with the
+    same picture. Two users may write the same file at once, so each partial file has a name of its own.
+
+    Args:
+        data: contents of the file.
+        name: of the file as the browser saves it.
     """
     folder = Path(get_upload_folder(), sha256(data).hexdigest())
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / client_utils.strip_invalid_filename_characters(name)
     if path.exists():
-        path.touch()  # young again, for those who clear up
+        path.touch()  # the clean-up removes old files
     else:
         partial = folder / f"{uuid4().hex}.partial"
         partial.write_bytes(data)
-        os.replace(partial, path)
+        partial.replace(path)
     return str(path.resolve())
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    """Level 1 is several times faster than the default, for files a little larger."""
+def serve_image(image: Image.Image, name: str = "picture") -> str:
+    """Write a drawn picture where Gradio may serve it: JPEG where a PNG would delay the redraw, else PNG."""
+    if image.mode != "RGB" or image.width * image.height <= MAX_PNG_PIXELS:
+        return serve_bytes(png_bytes(image), f"{name}.png")
     file = BytesIO()
+    image.save(file, "JPEG", quality=92, subsampling=0)
+    return serve_bytes(file.getvalue(), f"{name}.jpg")
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    """Encode a picture as PNG."""
+    file = BytesIO()
+    # Level 1 is several times faster than the default, for files a little larger.
     image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
-def shown(image: Image.Image, name: str = "picture") -> str:
-    """Path of a drawn picture: PNG, or JPEG where a PNG would take longer than a redraw may."""
-    if image.mode != "RGB" or image.width * image.height <= MAX_PNG_PIXELS:
-        return written(png_bytes(image), f"{name}.png")
-    file = BytesIO()
-    image.save(file, "JPEG", quality=92, subsampling=0)
-    return written(file.getvalue(), f"{name}.jpg")
-
-
-def viewable(upload: Upload | None) -> Any:
-    """A PNG of the same pixels where the upload is of a kind that browsers do not show; else no change."""
-    with in_one_sentence():
-        path = Path(uploaded_path(upload) or "")
+def convert_for_browser(upload: Upload | None) -> Any:
+    """Return the path of a PNG with the same pixels if browsers cannot show the upload, else `gr.skip()`."""
+    with user_errors():
+        path = Path(upload_path(upload) or "")
     if path.suffix.lower() not in NOT_FOR_BROWSERS:
         return gr.skip()
     try:
         with Image.open(path) as image:
             png = png_bytes(ImageOps.exif_transpose(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return gr.skip()  # the inspection will say what is wrong with it
-    return written(png, f"{path.stem}.png")
+        return gr.skip()  # the inspection reports what is wrong with it
+    return serve_bytes(png, f"{path.stem}.png")
 
 
-def caption(example: Path) -> str:
-    """`broken thread` for `broken_thread_003.png`."""
+def example_caption(example: Path) -> str:
+    """Return the caption of an example picture: `broken thread` for `broken_thread_003.png`."""
     return example.stem.rstrip("0123456789").strip("_").replace("_", " ") or example.stem

@@ -1,4 +1,4 @@
-"""Whether the app is an MCP server, too: its endpoints as tools for language models."""
+"""Serve the endpoints as tools for language models (MCP), where that is asked for and possible."""
 
 import logging
 import os
@@ -6,16 +6,16 @@ from importlib.util import find_spec
 
 logger = logging.getLogger(__name__)
 
-VARIABLE = "GRADIO_MCP_SERVER"  # Gradio's own name for it
+MCP_VARIABLE = "GRADIO_MCP_SERVER"  # Gradio's own name for it
 
 
-def offers_tools() -> bool:
-    """Asked for by `GRADIO_MCP_SERVER=True`, and possible; asked for in vain, it says what is missing."""
-    if os.environ.get(VARIABLE, "").lower() != "true":
+def is_mcp_enabled() -> bool:
+    """Return whether `GRADIO_MCP_SERVER=True` is set and `mcp` installed; log what is missing."""
+    if os.environ.get(MCP_VARIABLE, "").lower() != "true":
         return False
     if find_spec("mcp") is None:
         logger.warning(
-            "%s is set, but `mcp` is not installed: `pip install 'diffusionad[mcp]'` does it.", VARIABLE
+            "%s is set, but `mcp` is not installed: `pip install 'diffusionad[mcp]'` does it.", MCP_VARIABLE
         )
         return False
     return True

@@ -1,4 +1,4 @@
-"""The models that visitors may choose from; each is loaded once and shared by all requests."""
+"""The models that users may choose from; each is loaded once and shared by all requests."""
 
 import json
 import logging
@@ -21,9 +21,9 @@ from diffusionad.loading.bundled import demo_model, demo_models
 from diffusionad.loading.hub_models import fetch_extras, find_models
 from diffusionad.loading.pretrained import find_folder
 from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
-from diffusionad.ui.serving.errors import in_one_sentence
-from diffusionad.ui.serving.request_batching import Turns
-from diffusionad.ui.serving.zero_gpu import put_on_device, run, run_explained
+from diffusionad.ui.serving.errors import user_errors
+from diffusionad.ui.serving.request_batching import RequestBatcher
+from diffusionad.ui.serving.zero_gpu import put_on_device, run_explanation, run_pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -36,34 +36,35 @@ SLOTS = MAX_BATCH if torch.cuda.is_available() else 4  # requests at once: each 
 
 MAX_DEFECTIVE, MAX_GOOD = 6, 2  # example pictures of a model
 
+DEVICE_NAMES = {"cuda": "GPU", "mps": "Apple GPU", "cpu": "CPU"}
 
-@dataclass
+
+@dataclass(eq=False)
 class Model:
-    """A model and what is needed to share it.
+    """A loaded model, shared by all requests.
 
     Attributes:
-        name: as the visitor knows it.
-        lock: held while the model is loaded.
-        folder: where it was loaded from; None before.
-        pipeline: None before it is loaded.
-        turns: requests to run it wait there; None before it is loaded.
+        name: as the user knows it.
+        folder: it was loaded from.
+        pipeline: on its device.
+        batcher: queue of the requests to run it.
         call_seconds: of the latest call for each UNet evaluation, and for all else; None before the first.
     """
 
     name: str
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    folder: Path | None = None
-    pipeline: DiffusionADPipeline | None = None
-    turns: Turns | None = None
+    folder: Path
+    pipeline: DiffusionADPipeline
+    batcher: RequestBatcher
     call_seconds: tuple[float, float] | None = None
 
     @property
     def device(self) -> str:
-        return {"cuda": "GPU", "mps": "Apple GPU", "cpu": "CPU"}[self.pipeline.device.type]
+        """Name of the device as the page shows it."""
+        return DEVICE_NAMES[self.pipeline.device.type]
 
     def run(self, picture: np.ndarray, seed: int, settings: dict[str, Any]) -> DiffusionADOutput:
-        """Inspect a picture, [H,W,3] in [0, 1], when it is its turn."""
-        output = self.turns(picture, seed, settings)
+        """Inspect a picture, [H,W,3] in [0, 1]; block while others use the model."""
+        output = self.batcher(picture, seed, settings)
         denoise, total = output.timings["denoise"], output.timings["total"]
         self.call_seconds = denoise / self._evaluations(settings), total - denoise
         return output
@@ -71,18 +72,19 @@ class Model:
     def explain(
         self, picture: np.ndarray, seed: int, settings: dict[str, Any], peak: tuple[float, float]
     ) -> list[tuple[Image.Image, str]]:
-        """The steps from the picture to its map, with captions; of several tiles, for that around `peak`."""
-        return self.turns.alone(run_explained, str(self.folder), picture, seed, settings, peak)
+        """Return the steps from a picture to its map with captions, of the tile around `peak`."""
+        arguments = str(self.folder), picture, seed, settings, peak
+        return self.batcher.exclusively(run_explanation, *arguments)
 
     def expected_seconds(self, **settings: int) -> float | None:
-        """How long one picture takes with these settings, from the latest call; None before the first."""
+        """Predict the seconds for one picture from the latest call; None before the first."""
         if self.call_seconds is None:
             return None
         each, rest = self.call_seconds
         return each * self._evaluations(settings) + rest
 
     def _evaluations(self, settings: dict[str, Any]) -> int:
-        """Pictures that the UNet sees: both scales at once in one step, else one a step; for each draw."""
+        """Count the pictures that the UNet sees: in one step both scales, else one a step; for each draw."""
         steps, draws = (
             settings.get(name, self.pipeline.config[name])
             for name in ("num_inference_steps", "num_noise_samples")
@@ -90,31 +92,46 @@ class Model:
         return draws * (2 if steps == 1 else steps)
 
     def examples(self) -> list[Path]:
-        """Pictures in the model's folder `examples`, the defective ones first."""
+        """Return the pictures in the model's folder `examples`, the defective ones first."""
         pictures = sorted(p for p in self.folder.glob("examples/*") if p.suffix.lower() in IMAGE_SUFFIXES)
         good = [p for p in pictures if p.stem.startswith("good")]
         defective = [p for p in pictures if not p.stem.startswith("good")]
         return [*defective[:MAX_DEFECTIVE], *good[:MAX_GOOD]]
 
     def good_examples(self) -> list[Path]:
-        """Those of `examples` without a defect."""
+        """Return the examples without a defect."""
         return [path for path in self.examples() if path.stem.startswith("good")]
 
     def metrics(self) -> dict[str, Any]:
-        """The figures that came with it, `metrics.json`; empty where there are none that can be read."""
+        """Return the contents of `metrics.json`; empty where there is none that can be read."""
         try:
             return dict(json.loads((self.folder / "metrics.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return {}  # a model works without its figures
 
 
+@dataclass(eq=False)
+class _Entry:
+    """A model that was asked for.
+
+    Attributes:
+        name: as the user knows it.
+        lock: held while the model is loaded.
+        model: None before it is loaded.
+    """
+
+    name: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    model: Model | None = None
+
+
 class ModelRegistry:
-    """Names to loaded models.
+    """Loaded models by name.
 
     Args:
         models: folders, Hub ids and organisations to offer beside the embedded models; None reads
             `DIFFUSIONAD_MODELS`.
-        max_models: how many stay loaded, the least recently used one goes first; None reads
+        max_models: how many stay loaded, the least recently used one is dropped first; None reads
             `DIFFUSIONAD_MAX_MODELS`.
         load: (folder) -> pipeline.
     """
@@ -131,65 +148,72 @@ class ModelRegistry:
             max_models = int(os.environ.get(MAX_MODELS_VARIABLE, DEFAULT_MAX_MODELS))
         self.max_models = max(1, max_models)
         self._load = load
-        self._sources = _named([source for name in models if name for source in _sources_of(name)])
-        self._models: OrderedDict[str, Model] = OrderedDict()  # the most recently used one last
+        self._sources = _sources_by_name(
+            [source for name in models if name for source in _find_sources(name)]
+        )
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the most recently used one last
         self._lock = threading.Lock()
 
     def names(self) -> list[str]:
-        """The models on offer."""
+        """Return the names of the models on offer."""
         return list(self._sources)
 
     def get(self, name: str | None) -> Model:
-        """The model of this name, folder or Hub id, loaded if need be; the first one on offer for None.
+        """Return the model of this name, folder or Hub id, loaded if need be; for None the first on offer.
 
         Raises:
             gr.Error: there is no such model, or it cannot be loaded.
         """
         name = (name or "").strip() or next(iter(self._sources), "")
-        with in_one_sentence():
+        with user_errors():
             if not name:
                 raise ValueError("Choose a model first: type a folder or the id of one on the Hub.")
             source = self._source(name)
             with self._lock:
-                # Nobody sees by which path another visitor has named a model on offer.
+                # Nobody sees by which path another user has named a model on offer.
                 shown = next((n for n in self._sources if self._source(n) == source), name)
-                model = self._models.setdefault(source, Model(shown))
-                self._models.move_to_end(source)
-            with model.lock:
-                if model.pipeline is None:
-                    self._fill(model, source)
-            return model
+                entry = self._entries.setdefault(source, _Entry(shown))
+                self._entries.move_to_end(source)
+            with entry.lock:
+                if entry.model is None:
+                    entry.model = self._load_model(entry.name, source)
+                    self._keep(source, entry)
+                return entry.model
 
     def _source(self, name: str) -> str:
-        """Folder or Hub id; the same for all names of one model."""
+        """Return folder or Hub id; the same for all names of one model."""
         source = self._sources.get(name, name)
         return str(Path(source).resolve()) if Path(source).is_dir() else source
 
-    def _fill(self, model: Model, source: str) -> None:
+    def _load_model(self, name: str, source: str) -> Model:
         started = time.perf_counter()
         try:
-            model.folder = self._find(model.name, source)
-            with in_one_sentence(model.folder, model.name):
-                pipeline = self._load(model.folder)
+            folder = self._find(name, source)
+            with user_errors(folder, name):
+                pipeline = self._load(folder)
                 pipeline.set_progress_bar_config(disable=True)
-                model.pipeline = put_on_device(str(model.folder), pipeline)
+                pipeline = put_on_device(str(folder), pipeline)
         except Exception:
             with self._lock:
-                self._models.pop(source, None)
+                self._entries.pop(source, None)
             raise
-        is_cpu = torch.device(model.pipeline.device).type == "cpu"
-        model.turns = Turns(partial(run, str(model.folder)), 1 if is_cpu else MAX_BATCH)
+        is_cpu = torch.device(pipeline.device).type == "cpu"
+        batcher = RequestBatcher(partial(run_pipeline, str(folder)), 1 if is_cpu else MAX_BATCH)
         seconds = time.perf_counter() - started
-        logger.info("Loaded %s on %s in %.1f s", model.name, model.pipeline.device, seconds)
+        logger.info("Loaded %s on %s in %.1f s", name, pipeline.device, seconds)
+        return Model(name, folder, pipeline, batcher)
+
+    def _keep(self, source: str, entry: _Entry) -> None:
+        """Keep a loaded model, and drop the least recently used ones above the limit."""
         with self._lock:
-            self._models[source] = model
-            # Only now, so that names that cannot be loaded push nothing out.
-            loaded = [s for s, m in self._models.items() if m.pipeline is not None]
+            self._entries[source] = entry
+            # Only after loading, so that names that cannot be loaded push nothing out.
+            loaded = [s for s, e in self._entries.items() if e.model is not None]
             for least_recent in loaded[: max(0, len(loaded) - self.max_models)]:
-                del self._models[least_recent]
+                del self._entries[least_recent]
 
     def _find(self, name: str, source: str) -> Path:
-        # On a public Space a visitor's words reach neither the server's disk nor its owner's private models.
+        # On a public Space, user input reaches neither the server's disk nor its owner's private models.
         is_public = "SPACE_ID" in os.environ and source not in map(self._source, self._sources)
         if is_public and (Path(source).is_dir() or source.count("/") != 1):
             raise ValueError(f"`{name}` is not the id of a model on the Hub (org/name).")
@@ -199,8 +223,8 @@ class ModelRegistry:
         return folder
 
 
-def _sources_of(name: str) -> list[str]:
-    """Folders and Hub ids that a name on the list stands for; none, and a warning, if the Hub has none."""
+def _find_sources(name: str) -> list[str]:
+    """Return the folders and Hub ids behind a name on the list; none, and a warning, if the Hub has none."""
     try:
         return find_models(name)
     except OSError as error:
@@ -208,8 +232,8 @@ def _sources_of(name: str) -> list[str]:
         return []
 
 
-def _named(sources: list[str]) -> dict[str, str]:
-    """Name to source: a folder goes by its last part where that is unique, a Hub id by itself."""
+def _sources_by_name(sources: list[str]) -> dict[str, str]:
+    """Name each source: a folder by its last part where that is unique, a Hub id by itself."""
     embedded = {name: demo_model(name) for name in demo_models()}
     short = [Path(source).name if Path(source).is_dir() else source for source in sources]
     taken = [*embedded, *short]

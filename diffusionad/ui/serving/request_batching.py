@@ -1,4 +1,4 @@
-"""One call of a model at a time; requests that wait meanwhile share the next one, where that pays."""
+"""Serialize the calls of a model; requests that wait meanwhile share the next call, where that pays."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 from diffusionad.inspection.inspector import MAX_BATCH_PIXELS
 from diffusionad.pipeline import DiffusionADOutput
 
-# What the output has one of for each picture.
+# Fields of the output with one entry a picture.
 PER_PICTURE = (
     "anomaly_map",
     "score",
@@ -22,49 +22,52 @@ PER_PICTURE = (
     "known_marks",
 )
 
-Run = Callable[[list[np.ndarray], int, dict[str, Any]], DiffusionADOutput]
+RunBatch = Callable[[list[np.ndarray], int, dict[str, Any]], DiffusionADOutput]
 
 
-@dataclass(eq=False)  # each is itself, however alike
+@dataclass(eq=False)  # compared by identity: equal requests are still two
 class Request:
+    """One picture to inspect, and its output once it is there."""
+
     picture: np.ndarray
     seed: int
     settings: dict[str, Any]
     output: DiffusionADOutput | None = None
 
-    def is_like(self, other: "Request") -> bool:
-        """Whether one call can serve both."""
+    def can_share_call(self, other: "Request") -> bool:
+        """Return whether one call can serve both."""
         if self.seed != other.seed or self.settings.keys() != other.settings.keys():
             return False
         return all(np.array_equal(value, other.settings[name]) for name, value in self.settings.items())
 
 
-class Turns:
-    """The requests of one model.
+class RequestBatcher:
+    """Queue of the requests of one model.
 
     Args:
         run: (pictures, seed, settings) -> their output.
         max_batch: pictures a call. Above 1 only where it pays: not on a CPU, see `docs/design.md`.
     """
 
-    def __init__(self, run: Run, max_batch: int):
+    def __init__(self, run: RunBatch, max_batch: int):
         self._run = run
         self._max_batch = max_batch
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._waiting: list[Request] = []
 
     def __call__(self, picture: np.ndarray, seed: int, settings: dict[str, Any]) -> DiffusionADOutput:
-        """The output for one picture, [H,W,3] in [0, 1]; waits until it is there."""
+        """Return the output for one picture, [H,W,3] in [0, 1]; block until it is there."""
         request = Request(picture, seed, settings)
         self._waiting.append(request)
-        with self._turn:
+        with self._lock:
             if request.output is None:
                 self._serve(request)
+        assert request.output is not None
         return request.output
 
-    def alone(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Another use of the model, when it is its turn."""
-        with self._turn:
+    def exclusively(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call another function that uses the model, while no request runs."""
+        with self._lock:
             return function(*arguments)
 
     def _serve(self, first: Request) -> None:
@@ -73,7 +76,7 @@ class Turns:
         for other in list(self._waiting):
             size = other.picture[..., 0].size
             fits = len(batch) < self._max_batch and pixels + size <= MAX_BATCH_PIXELS
-            if fits and other.is_like(first):
+            if fits and other.can_share_call(first):
                 batch.append(other)
                 pixels += size
         try:
@@ -81,16 +84,16 @@ class Turns:
         except (RuntimeError, MemoryError):
             if len(batch) == 1:
                 raise
-            batch = [first]  # too much for the memory at once, perhaps; the others have their own turn
+            batch = [first]  # the batch may have been too large for the memory; the others run on their own
             output = self._run([first.picture], first.seed, first.settings)
         for i, request in enumerate(batch):
-            request.output = _only(output, i)
+            request.output = _output_of(output, i)
         for request in batch[1:]:
             self._waiting.remove(request)
 
 
-def _only(output: DiffusionADOutput, i: int) -> DiffusionADOutput:
-    """The output of one of several pictures, with its share of the time."""
+def _output_of(output: DiffusionADOutput, i: int) -> DiffusionADOutput:
+    """Return the output of one picture of a batch, with its share of the time."""
     values = {name: getattr(output, name) for name in PER_PICTURE}
     parts = {name: value[i : i + 1] for name, value in values.items() if value is not None}
     share = {stage: seconds / len(output.score) for stage, seconds in output.timings.items()}

@@ -1,33 +1,33 @@
-"""Temporary files: below a folder of this process's own, which goes away with it."""
+"""Temporary files, in a folder of this process that is removed when it ends."""
 
 import os
 import tempfile
 from functools import cache
 from pathlib import Path
 
-GRADIOS_VARIABLE = "GRADIO_TEMP_DIR"
+GRADIO_FOLDER_VARIABLE = "GRADIO_TEMP_DIR"
 
 
 @cache
-def _root() -> tempfile.TemporaryDirectory:
-    """Goes away with the process, and all visitors' files with it."""
-    elsewhere = os.environ.get(GRADIOS_VARIABLE)
-    if elsewhere:
-        Path(elsewhere).mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix="diffusionad-", dir=elsewhere)
+def _root() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder that is removed with the process, and all users' files with it."""
+    parent = os.environ.get(GRADIO_FOLDER_VARIABLE)
+    if parent:
+        Path(parent).mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix="diffusionad-", dir=parent)
 
 
-def keep_gradios_files_apart() -> None:
-    """Give Gradio a folder that no other process has; to be called before components are made.
+def isolate_gradio_files() -> None:
+    """Give Gradio a folder that no other process uses. Call it before components are made.
 
-    Gradio names its files by their contents, the same for all apps of one installation. In a folder that two
-    of them share, one removes at its end, and rewrites in place, what visitors of the other one look at.
+    Gradio names its files by their contents, the same for all apps of one installation. If two apps share a
+    folder, one removes at its end, and rewrites in place, files that the other one still serves.
     """
     folder = Path(_root().name, "gradio")
     folder.mkdir(exist_ok=True)
-    os.environ[GRADIOS_VARIABLE] = str(folder)
+    os.environ[GRADIO_FOLDER_VARIABLE] = str(folder)
 
 
 def new_folder() -> Path:
-    """A folder for one visitor's files; whoever asks for it removes it when the visitor has left."""
+    """Make a folder for one user's files; the caller removes it."""
     return Path(tempfile.mkdtemp(dir=_root().name))

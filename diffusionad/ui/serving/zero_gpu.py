@@ -1,5 +1,6 @@
-"""Where the networks run: in this process, or in one that a ZeroGPU Space lends for some seconds."""
+"""Run the networks in this process, or in one that a ZeroGPU Space lends for some seconds."""
 
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -11,52 +12,57 @@ from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
 from diffusionad.ui.serving.explain import explain
 
 try:
-    from spaces import GPU  # only Spaces have it; a no-op on all hardware but ZeroGPU
+    from spaces import GPU  # installed on Spaces only; does nothing on hardware other than ZeroGPU
 except ImportError:
 
-    def GPU(duration):  # noqa: N802
+    def GPU(duration: Any) -> Callable[[Any], Any]:  # noqa: N802
+        """Return a decorator that does nothing."""
         return lambda function: function
 
 
 START_SECONDS = 10  # of a lent process: weights to the GPU, first kernels
-CALL_SECONDS = 0.1  # generous, of one UNet call for one picture or tile on a GPU
-MOST_SECONDS = 120  # that a Space lends at once
+CALL_SECONDS = 0.1  # upper bound of one UNet call for one picture or tile on a GPU
+MAX_SECONDS = 120  # that a Space lends at once
 
 _loaded: WeakValueDictionary[str, DiffusionADPipeline] = WeakValueDictionary()
 
 
 def put_on_device(folder: str, pipeline: DiffusionADPipeline) -> DiffusionADPipeline:
-    """The pipeline on the best device there is, ready for `run`."""
+    """Move a pipeline to the best device there is, and register it for `run_pipeline`."""
     pipeline = pipeline.to(_best_device())
     _loaded[folder] = pipeline
     return pipeline
 
 
-def seconds_to_book(folder: str, pictures: list[np.ndarray], seed: int, settings: dict[str, Any]) -> int:
-    """How long a ZeroGPU Space has to lend its GPU, at most; what is booked and not used costs nothing."""
+def gpu_seconds(folder: str, pictures: list[np.ndarray], seed: int, settings: dict[str, Any]) -> int:
+    """Return how many seconds of a GPU to book; booked seconds that are not used cost nothing."""
     pipeline = _loaded.get(folder)
     own = pipeline.config if pipeline else {"num_inference_steps": 1, "num_noise_samples": 1}
     tiles = sum(pipeline.count_tiles(p.shape[:2]) for p in pictures) if pipeline else len(pictures)
     steps, draws = (settings.get(name, own[name]) for name in ("num_inference_steps", "num_noise_samples"))
-    return min(round(START_SECONDS + CALL_SECONDS * steps * draws * tiles), MOST_SECONDS)
+    return min(round(START_SECONDS + CALL_SECONDS * steps * draws * tiles), MAX_SECONDS)
 
 
-@GPU(duration=seconds_to_book)
-def run(folder: str, pictures: list[np.ndarray], seed: int, settings: dict[str, Any]) -> DiffusionADOutput:
-    """Inspect pictures with a model that is loaded.
+@GPU(duration=gpu_seconds)
+def run_pipeline(
+    folder: str, pictures: list[np.ndarray], seed: int, settings: dict[str, Any]
+) -> DiffusionADOutput:
+    """Inspect pictures with a loaded model.
 
-    On ZeroGPU this runs in a fork of the process: arguments and result are pickled, so the pipeline goes by
-    its folder, and a model that was loaded after the fork is loaded once more.
+    On ZeroGPU this runs in a fork of the process. Arguments and result are pickled, so the pipeline is named
+    by its folder; a model that was loaded after the fork is loaded once more.
     """
     pipeline = _pipeline(folder)
-    return pipeline(pictures, generator=_generator(pipeline, seed), **settings)
+    output = pipeline(pictures, generator=_generator(pipeline, seed), **settings)
+    assert isinstance(output, DiffusionADOutput)  # `return_dict` is left at True
+    return output
 
 
 @GPU(duration=START_SECONDS)
-def run_explained(
+def run_explanation(
     folder: str, picture: np.ndarray, seed: int, settings: dict[str, Any], peak: tuple[float, float]
 ) -> list[tuple[Image.Image, str]]:
-    """`explain.explain` with a model that is loaded."""
+    """Call `explain.explain` with a loaded model."""
     pipeline = _pipeline(folder)
     return explain(pipeline, picture, _generator(pipeline, seed), settings, peak)
 

@@ -1,4 +1,4 @@
-"""The About tab: how it works in four pictures, how well the loaded model does, its limits, the API."""
+"""The About tab: how it works in four pictures, the metrics of the loaded model, limits, the API."""
 
 import base64
 import json
@@ -11,12 +11,13 @@ import gradio as gr
 from PIL import Image
 
 from diffusionad.images.image_io import read_image
-from diffusionad.ui.components.page import Page, Visit
-from diffusionad.ui.components.result_view import LIGHT, Changes
+from diffusionad.metric_labels import DETECTION, RATES
+from diffusionad.ui.components.events import BACKGROUND, Changes
+from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import percent
-from diffusionad.ui.serving.errors import in_one_sentence
+from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.inspection_state import inspect_picture
-from diffusionad.ui.serving.mcp import offers_tools
+from diffusionad.ui.serving.mcp import is_mcp_enabled
 from diffusionad.ui.serving.model_registry import Model
 
 STEPS = (
@@ -26,18 +27,6 @@ STEPS = (
     ("4. The difference", "A second network compares 1 and 3, and marks what had to be repaired."),
 )
 FIGURE_SIDE = 320  # pixels
-
-# Name in metrics.json -> what it says.
-METRICS = {
-    "image_auroc": "Image AUROC",
-    "image_ap": "Image average precision",
-    "image_f1_max": "Image F1, best threshold",
-    "pixel_auroc": "Pixel AUROC",
-    "pixel_ap": "Pixel average precision",
-    "pixel_f1_max": "Pixel F1, best threshold",
-    "aupro": "AUPRO",
-}
-RATES = {"detection_rate": "Defective parts found", "false_alarm_rate": "Good parts called anomalous"}
 
 TEXT = """
 ### Limits
@@ -74,7 +63,7 @@ TOOLS_NOTE = f"\n\n# The same as tools for language models (MCP): {ADDRESS}gradi
 
 
 def build_about(page: Page) -> None:
-    """The tab, on a page being built."""
+    """Add the tab to a page being built."""
     AboutTab(page)
 
 
@@ -92,7 +81,7 @@ class AboutTab:
         self.steps = gr.HTML(elem_id="about-steps")
         self.figures = gr.HTML(elem_id="about-figures")
         gr.Markdown(TEXT)
-        snippet = SNIPPET + (TOOLS_NOTE if offers_tools() else "")
+        snippet = SNIPPET + (TOOLS_NOTE if is_mcp_enabled() else "")
         self.snippet = gr.Code(
             snippet,
             language=None,
@@ -102,35 +91,36 @@ class AboutTab:
             elem_id="about-snippet",
         )
         shown = [self.is_open, self.steps, self.figures]
-        # Only for those who look: the pictures take a run of the model.
-        page.tabs.select(self.open, page.visit, shown, **LIGHT)
-        page.visit.change(self.show_model, [page.visit, self.is_open], shown, **LIGHT)
+        # Only while the tab is open: the pictures take a run of the model.
+        page.tabs.select(self.open, page.session, shown, **BACKGROUND)
+        page.session.change(self.show_model, [page.session, self.is_open], shown, **BACKGROUND)
         address = f"() => {json.dumps(snippet)}.replaceAll('{ADDRESS}', location.origin + location.pathname)"
-        page.app.load(None, None, self.snippet, js=address, **LIGHT)
+        page.app.load(None, None, self.snippet, js=address, **BACKGROUND)
 
-    def open(self, event: gr.SelectData, visit: Visit) -> Changes:
-        """A tab was chosen, perhaps this one."""
+    def open(self, event: gr.SelectData, session: Session) -> Changes:
+        """Show the model if the chosen tab is this one."""
         is_open = event.value == "About"
-        return self.show_model(visit, is_open)
+        return self.show_model(session, is_open)
 
-    def show_model(self, visit: Visit, is_open: bool) -> Changes:
-        """What there is to say about the visitor's model, while the tab is open."""
+    def show_model(self, session: Session, is_open: bool) -> Changes:
+        """Show steps and metrics of the user's model, while the tab is open."""
         if not is_open:
             return {self.is_open: False}
-        model = self.page.model(visit)
-        with in_one_sentence():
+        model = self.page.model(session)
+        with user_errors():
             return {self.is_open: True, self.steps: steps(model), self.figures: figures(model.metrics())}
 
 
 def steps(model: Model) -> str:
-    """The four pictures, made by the model from its first example; nothing without an example."""
+    """Return the four pictures of the method as HTML, made by the model from its first example."""
     examples = model.examples()
     if not examples:
         return '<p class="note">This model has brought no example picture.</p>'
-    inspected = inspect_picture(model, str(examples[0]), max_side=FIGURE_SIDE)
-    explained = model.explain(read_image(examples[0]), inspected.seed, {}, inspected.peak())
+    inspection = inspect_picture(model, str(examples[0]), max_side=FIGURE_SIDE)
+    explained = model.explain(read_image(examples[0]), inspection.seed, {}, inspection.peak())
     [noised] = [image for image, caption in explained if caption.startswith("2.")]
-    pictures = [inspected.picture, noised, inspected.reconstruction, replace(inspected, regions=()).draw()]
+    drawn = replace(inspection, regions=()).draw()  # without numbers
+    pictures = [inspection.picture, noised, inspection.reconstruction, drawn]
     return f'<div class="steps">{"".join(map(_figure, pictures, STEPS))}</div>'
 
 
@@ -146,10 +136,14 @@ def _figure(picture: Image.Image, step: tuple[str, str]) -> str:
 
 
 def figures(metrics: dict[str, Any]) -> str:
-    """What metrics.json says, with how sure it is; nothing else."""
-    rows = [_metric(label, metrics[name]) for name, label in METRICS.items() if _has_value(metrics.get(name))]
+    """Return the metrics of metrics.json with their intervals as HTML."""
+    rows = [
+        _metric(label.spelled_out_heading, metrics[name])
+        for name, label in DETECTION.items()
+        if _has_value(metrics.get(name))
+    ]
     rows += [
-        f'<tr><th scope="row">{label}</th><td>{percent(metrics[name])}</td><td></td></tr>'
+        f'<tr><th scope="row">{label.spelled_out_heading}</th><td>{percent(metrics[name])}</td><td></td></tr>'
         for name, label in RATES.items()
         if isinstance(metrics.get(name), int | float)
     ]

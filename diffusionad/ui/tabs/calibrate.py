@@ -1,4 +1,4 @@
-"""The Calibrate tab: from good pictures to a threshold with a promised false-alarm rate, for this visit."""
+"""The Calibrate tab: from good pictures to a threshold with a promised false-alarm rate, for this session."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -6,29 +6,29 @@ from dataclasses import dataclass, replace
 import gradio as gr
 
 from diffusionad.postprocessing.calibration import Calibration, calibrate
-from diffusionad.ui.components.batch_runner import Batch, ManyFiles
+from diffusionad.ui.components.batch_runner import Batch, BatchRunner
+from diffusionad.ui.components.events import BACKGROUND, Changes
 from diffusionad.ui.components.histogram import histogram
-from diffusionad.ui.components.page import STATE_SECONDS, Page, Visit
-from diffusionad.ui.components.result_view import LIGHT, Changes
-from diffusionad.ui.components.results_table import table
-from diffusionad.ui.components.summaries import calibration_card, calibration_use
+from diffusionad.ui.components.page import STATE_SECONDS, Page, Session
+from diffusionad.ui.components.results_table import results_table
+from diffusionad.ui.components.summaries import calibration_card, calibration_in_use
 from diffusionad.ui.serving.batch_inspection import Row
-from diffusionad.ui.serving.errors import in_one_sentence
-from diffusionad.ui.serving.files import written
+from diffusionad.ui.serving.errors import user_errors
+from diffusionad.ui.serving.files import serve_bytes
 from diffusionad.ui.serving.inspection_state import inspect_picture
 from diffusionad.ui.serving.model_registry import Model
 
 START = "Drop pictures of good parts, none of which the model was trained on, and press Find the threshold."
 DEFAULT_PERCENT = 1.0
-CONFIG = "model_index.json"  # the file of a saved pipeline that holds threshold and calibration
+CONFIG = "model_index.json"  # holds threshold and calibration of a saved pipeline
 
 
 @dataclass(eq=False)
 class Proposal:
-    """A calibration that a visitor may use.
+    """A calibration that the user may accept.
 
     Attributes:
-        model: that it was made for, as the visit calls it.
+        model: name in the session of the model it was made for.
         calibration: the new one; None where the pictures are too few for the rate.
         example_scores: of the model's own examples, by whether they are defective.
     """
@@ -39,7 +39,7 @@ class Proposal:
 
 
 def build_calibrate(page: Page) -> None:
-    """The tab, on a page being built."""
+    """Add the tab to a page being built."""
     CalibrateTab(page)
 
 
@@ -52,7 +52,7 @@ class CalibrateTab:
 
     def __init__(self, page: Page):
         self.page = page
-        self.proposal = gr.State(None, time_to_live=STATE_SECONDS)  # Proposal, of this visitor
+        self.proposal = gr.State(None, time_to_live=STATE_SECONDS)  # Proposal
         with gr.Row(elem_id="calibrate"):
             with gr.Column(scale=4, min_width=300):
                 self.percent = gr.Number(
@@ -63,7 +63,7 @@ class CalibrateTab:
                     maximum=100,
                     elem_id="calibrate-rate",
                 )
-                self.many = ManyFiles(
+                self.runner = BatchRunner(
                     page,
                     "calibrate",
                     "Good parts",
@@ -71,7 +71,7 @@ class CalibrateTab:
                     START,
                 )
             with gr.Column(scale=7, min_width=300):
-                self.many.build_status()
+                self.runner.build_status()
                 self.use_line = gr.HTML(visible=False, elem_id="calibrate-in-use")
                 self.back = gr.Button("Back to the model's own", visible=False, elem_id="calibrate-back")
                 with gr.Column(visible=False) as self.results:
@@ -81,78 +81,80 @@ class CalibrateTab:
                         )
                         self.config = gr.DownloadButton("Download the config", elem_id="calibrate-config")
                     self.histogram = gr.HTML(elem_id="calibrate-histogram")
-                    self.many.build_table()
+                    self.runner.build_table()
         self._connect()
 
     def _connect(self) -> None:
-        visit = self.page.visit
+        session = self.page.session
         judged = [self.proposal, self.histogram, self.use, self.config]
-        self.many.connect(self.finish, [self.percent], judged, self.results)
-        # Another rate needs no other scores.
+        self.runner.connect(self.finish, [self.percent], judged, self.results)
+        # Another rate needs no new scores.
         self.percent.change(
             self.judge,
-            [self.many.batch, self.percent, self.proposal],
-            [*judged, self.many.status, self.many.table, self.results],
+            [self.runner.batch, self.percent, self.proposal],
+            [*judged, self.runner.status, self.runner.table, self.results],
             trigger_mode="always_last",
-            **LIGHT,
+            **BACKGROUND,
         )
-        self.use.click(self.use_it, [visit, self.proposal], visit, **LIGHT)
-        self.back.click(lambda visit: replace(visit, calibration=None), visit, visit, **LIGHT)
-        visit.change(self.in_use, visit, [self.use_line, self.back], **LIGHT)
+        self.use.click(self.accept, [session, self.proposal], session, **BACKGROUND)
+        self.back.click(lambda session: replace(session, calibration=None), session, session, **BACKGROUND)
+        session.change(self.show_use, session, [self.use_line, self.back], **BACKGROUND)
 
     def finish(self, batch: Batch, percent: float | None) -> Changes:
-        """The threshold from the rows that there are, and what it does."""
-        proposal = Proposal(batch.visit.model, None, example_scores(self.page.model(batch.visit)))
+        """Show the threshold from the rows, and its effect."""
+        proposal = Proposal(batch.session.model, None, example_scores(self.page.model(batch.session)))
         return self.judge(batch, percent, proposal)
 
     def judge(self, batch: Batch | None, percent: float | None, proposal: Proposal | None) -> Changes:
-        """The threshold at a rate; the model does not run."""
+        """Show the threshold at a rate; the model does not run."""
         if batch is None or proposal is None or not batch.rows:
             return {self.proposal: proposal}
-        model, scores = self.page.model(batch.visit), batch.scores()
+        model, scores = self.page.model(batch.session), batch.scores()
         rate = None if percent is None else percent / 100
         try:
-            calibration = calibrate(scores, rate, [row.peak for row in batch.read()])
+            calibration = calibrate(scores, rate, batch.peaks())
         except ValueError:
-            calibration = None  # the card says why
+            calibration = None  # the card gives the reason
         own = model.pipeline.config.threshold
         thresholds = {"model's own": own}
         if calibration:
             thresholds = {"new": calibration.threshold, **thresholds}
         return {
             self.proposal: replace(proposal, calibration=calibration),
-            self.many.status: calibration_card(calibration, rate, own, scores, proposal.example_scores),
+            self.runner.status: calibration_card(calibration, rate, own, scores, proposal.example_scores),
             self.histogram: histogram(scores, thresholds, "good pictures") if scores else "",
-            self.many.table: table([_judged(row, next(iter(thresholds.values()))) for row in batch.rows]),
+            self.runner.table: results_table(
+                [_judged(row, next(iter(thresholds.values()))) for row in batch.rows]
+            ),
             self.use: gr.update(visible=calibration is not None),
             self.config: gr.update(
                 visible=calibration is not None,
-                value=written(config_with(model, calibration), CONFIG) if calibration else None,
+                value=serve_bytes(config_with(model, calibration), CONFIG) if calibration else None,
             ),
             self.results: gr.update(visible=True),
         }
 
-    def use_it(self, visit: Visit, proposal: Proposal | None) -> Visit:
-        """From now on, on all tabs of this visitor."""
-        with in_one_sentence():
+    def accept(self, session: Session, proposal: Proposal | None) -> Session:
+        """Use the proposed calibration on all tabs of this session."""
+        with user_errors():
             if proposal is None or proposal.calibration is None:
                 raise ValueError("Find a threshold first.")
-            if proposal.model != visit.model:
+            if proposal.model != session.model:
                 raise ValueError("This threshold was made for another model; calibrate again.")
-        return replace(visit, calibration=proposal.calibration)
+        return replace(session, calibration=proposal.calibration)
 
-    def in_use(self, visit: Visit) -> Changes:
-        """Whose threshold holds."""
+    def show_use(self, session: Session) -> Changes:
+        """Show whether the user's calibration is in use."""
         return {
             self.use_line: gr.update(
-                value=calibration_use(visit.calibration), visible=visit.calibration is not None
+                value=calibration_in_use(session.calibration), visible=session.calibration is not None
             ),
-            self.back: gr.update(visible=visit.calibration is not None),
+            self.back: gr.update(visible=session.calibration is not None),
         }
 
 
 def example_scores(model: Model) -> dict[bool, list[float]]:
-    """Scores of the model's own examples, by whether they are defective."""
+    """Return the scores of the model's own examples, by whether they are defective."""
     scores: dict[bool, list[float]] = {True: [], False: []}
     for path in model.examples():
         is_defective = path not in model.good_examples()
@@ -161,16 +163,16 @@ def example_scores(model: Model) -> dict[bool, list[float]]:
 
 
 def config_with(model: Model, calibration: Calibration) -> bytes:
-    """The `model_index.json` of the model with another calibration, to put into its folder."""
-    pipeline = copy.copy(model.pipeline).configure(calibration=calibration)  # the model itself is shared
+    """Return the `model_index.json` of the model with another calibration."""
+    pipeline = copy.copy(model.pipeline).configure(calibration=calibration)  # a copy: the model is shared
     return pipeline.to_json_string().encode()
 
 
 def _judged(row: Row, threshold: float) -> Row:
-    """The row at another threshold. Its p-value says nothing: it would count the picture itself."""
+    """Judge a row at another threshold. It gets no p-value, which would count the picture itself."""
     verdict = row.result.verdict
     if verdict is None:
         return row
     is_anomalous = verdict.score > threshold
-    verdict = replace(verdict, is_anomalous=is_anomalous, threshold=threshold, p_value=None)
-    return replace(row, result=replace(row.result, verdict=verdict))
+    judged = replace(verdict, is_anomalous=is_anomalous, threshold=threshold, p_value=None)
+    return replace(row, result=replace(row.result, verdict=judged))

@@ -1,28 +1,27 @@
-"""The Draw tab: paint a defect on a good part, and see at once what the model makes of it."""
+"""The Draw tab: paint a defect on a good part; the verdict follows each stroke."""
 
 from dataclasses import replace
 
 import gradio as gr
 
-from diffusionad.ui.components.page import Page, Visit
-from diffusionad.ui.components.result_view import LIGHT, Changes, place_shown_on
-from diffusionad.ui.components.snippets import banner, run_line, waiting
-from diffusionad.ui.serving.files import Upload, inspect_upload, served, shown
-from diffusionad.ui.serving.inspection_state import Inspected
-from diffusionad.ui.serving.model_registry import SLOTS
+from diffusionad.ui.components.events import BACKGROUND, MODEL_QUEUE, Changes, queue_position_on
+from diffusionad.ui.components.page import Page, Session
+from diffusionad.ui.components.snippets import run_line, verdict_banner, waiting_banner
+from diffusionad.ui.serving.files import Upload, inspect_upload, serve_file, serve_image
+from diffusionad.ui.serving.inspection_state import Inspection
 
 START = "Paint a scratch, a stain or a hole on the part: the verdict follows each stroke."
 FAILED = "This drawing was not inspected; undo the last stroke, or choose another part."
 NO_PART = "Choose a good part first: upload or paste one, then paint on it."
 
-# Dirt, oil, rust, paint, light: what parts get in real life.
-COLORS = ["#15130f", "#5b4636", "#a3502a", "#c02626", "#2456a6", "#f4f1ea"]
+# Dirt, oil, rust, paint, light.
+COLORS: list[str | tuple[str, float]] = ["#15130f", "#5b4636", "#a3502a", "#c02626", "#2456a6", "#f4f1ea"]
 MAX_SHOWN_SIDE = 1280  # pixels, of the pictures beside the canvas
 BRUSH = 5  # pixels of the picture
 
 
 def build_draw(page: Page) -> None:
-    """The tab, on a page being built."""
+    """Add the tab to a page being built."""
     DrawTab(page)
 
 
@@ -64,7 +63,7 @@ class DrawTab:
                     elem_id="good-parts",
                 )
             with gr.Column(scale=6, min_width=300):
-                self.banner = gr.HTML(waiting(START), elem_id="draw-verdict")
+                self.banner = gr.HTML(waiting_banner(START), elem_id="draw-verdict")
                 with gr.Row(visible=False) as self.results:
                     self.drawn = gr.Image(
                         label="What was found",
@@ -86,57 +85,56 @@ class DrawTab:
         self._connect()
 
     def _connect(self) -> None:
-        heavy = {"concurrency_id": "model", "concurrency_limit": SLOTS, **place_shown_on(self.banner)}
         results = [self.banner, self.results, self.drawn, self.repaired, self.run_line]
-        visit = self.page.visit
-        visit.change(self.show_model, visit, [self.editor, self.parts, *results], **LIGHT)
-        self.parts.select(self.choose_part, visit, [self.editor, *results], **LIGHT)
-        # A stroke while the model runs: only the last one counts.
+        session = self.page.session
+        session.change(self.show_model, session, [self.editor, self.parts, *results], **BACKGROUND)
+        self.parts.select(self.choose_part, session, [self.editor, *results], **BACKGROUND)
+        # Of the strokes while the model runs, only the last is inspected.
         inspected = gr.on(
             [self.editor.input, self.editor.upload],
             self.inspect,
-            [self.editor, visit],
+            [self.editor, session],
             results,
             preprocess=False,
             trigger_mode="always_last",
-            **heavy,
+            **MODEL_QUEUE,
+            **queue_position_on(self.banner),
         )
-        inspected.failure(lambda: self._blank(FAILED), None, results, **LIGHT)  # no old verdict beside it
+        inspected.failure(lambda: self._blank(FAILED), None, results, **BACKGROUND)  # removes the old verdict
 
-    def show_model(self, visit: Visit) -> Changes:
-        """The good examples of a model, the first of them ready to be painted on."""
-        parts = [served(path) for path in self.page.model(visit).good_examples()]
+    def show_model(self, session: Session) -> Changes:
+        """Show the good examples of a model, the first of them on the canvas."""
+        parts = [serve_file(path) for path in self.page.model(session).good_examples()]
         return {
             self.editor: parts[0] if parts else None,
             self.parts: gr.update(value=parts, visible=len(parts) > 1),
             **self._blank(START if parts else NO_PART),
         }
 
-    def choose_part(self, event: gr.SelectData, visit: Visit) -> Changes:
-        """Start anew on another good part."""
-        path = self.page.model(visit).good_examples()[event.index]
-        return {self.editor: served(path), **self._blank(START)}
+    def choose_part(self, event: gr.SelectData, session: Session) -> Changes:
+        """Put another good part on the canvas."""
+        path = self.page.model(session).good_examples()[event.index]
+        return {self.editor: serve_file(path), **self._blank(START)}
 
-    def inspect(self, canvas: dict[str, Upload] | None, visit: Visit) -> Changes:
-        """Inspect what is on the canvas."""
-        # With the strokes; the browser sends it at the picture's own size, the rest of it untouched.
+    def inspect(self, canvas: dict[str, Upload] | None, session: Session) -> Changes:
+        """Inspect the canvas."""
+        # `composite` has the strokes; the browser sends it at the picture's own size, otherwise unchanged.
         picture = canvas and (canvas.get("composite") or canvas.get("background"))
         if not picture:
             return self._blank(NO_PART)
-        model = self.page.model(visit)
-        inspected = inspect_upload(model, picture, max_side=MAX_SHOWN_SIDE, calibration=visit.calibration)
-        return self._show(inspected)
+        model = self.page.model(session)
+        inspection = inspect_upload(model, picture, max_side=MAX_SHOWN_SIDE, calibration=session.calibration)
+        return self._show(inspection)
 
-    def _show(self, inspected: Inspected) -> Changes:
+    def _show(self, inspection: Inspection) -> Changes:
         return {
-            self.banner: banner(inspected),
+            self.banner: verdict_banner(inspection),
             self.results: gr.update(visible=True),
-            self.drawn: shown(
-                replace(inspected, regions=()).draw()
-            ),  # without numbers: no table explains them
-            self.repaired: shown(inspected.reconstruction),
-            self.run_line: run_line(inspected),
+            # Without numbers: no table explains them here.
+            self.drawn: serve_image(replace(inspection, regions=()).draw()),
+            self.repaired: serve_image(inspection.reconstruction),
+            self.run_line: run_line(inspection),
         }
 
     def _blank(self, text: str) -> Changes:
-        return {self.banner: waiting(text), self.results: gr.update(visible=False), self.run_line: ""}
+        return {self.banner: waiting_banner(text), self.results: gr.update(visible=False), self.run_line: ""}

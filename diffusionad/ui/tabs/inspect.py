@@ -1,32 +1,36 @@
-"""The Inspect tab: a picture, its verdict, what is wrong and where, what it should have looked like."""
+"""The Inspect tab: a picture, its verdict, its anomalous regions and its reconstruction."""
 
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from diffusionad.images.image_io import read_image
 from diffusionad.postprocessing.calibration import Calibration
-from diffusionad.ui.components.advanced_settings import Settings
-from diffusionad.ui.components.page import Page, Visit
-from diffusionad.ui.components.result_view import LIGHT, THRESHOLD_DIGITS, Changes, ResultView, meant
-from diffusionad.ui.components.roi_editor import WhereToLook
-from diffusionad.ui.components.snippets import waiting
-from diffusionad.ui.serving.errors import in_one_sentence
-from diffusionad.ui.serving.files import Upload, caption, inspect_upload, served, shown, viewable
-from diffusionad.ui.serving.inspection_state import Inspected
-from diffusionad.ui.serving.model_registry import SLOTS, Model
+from diffusionad.ui.components.advanced_settings import AdvancedSettings
+from diffusionad.ui.components.events import BACKGROUND, Changes, run_model_on
+from diffusionad.ui.components.page import Page, Session
+from diffusionad.ui.components.result_view import THRESHOLD_DIGITS, ResultView, snap_to_own
+from diffusionad.ui.components.roi_editor import RoiEditor
+from diffusionad.ui.components.snippets import waiting_banner
+from diffusionad.ui.components.static_files import read_static_file
+from diffusionad.ui.serving.errors import user_errors
+from diffusionad.ui.serving.files import (
+    Upload,
+    convert_for_browser,
+    example_caption,
+    inspect_upload,
+    serve_file,
+    serve_image,
+)
+from diffusionad.ui.serving.inspection_state import Inspection
+from diffusionad.ui.serving.model_registry import Model
 
 MAX_SHOWN_SIDE = 1280  # pixels; larger pictures are inspected as they are, but shown smaller
 
 START = "Click an example, or bring a picture of your own."
 INSPECTING = "Inspecting …"
 FAILED = "This picture was not inspected: choose another one."
-
-# On a phone the verdict is below the inputs; where it is in view already, nothing moves.
-SCROLL_TO_VERDICT = """() => setTimeout(() => {
-    const verdict = document.getElementById("verdict"), box = verdict.getBoundingClientRect();
-    if (box.top < 0 || box.bottom > innerHeight) verdict.scrollIntoView({behavior: "smooth"});
-}, 100)"""
 
 
 class InspectTab:
@@ -38,7 +42,7 @@ class InspectTab:
 
     def __init__(self, page: Page):
         self.page = page
-        self.is_own_picture = gr.State(False)  # the visitor's own, not an example
+        self.is_own_picture = gr.State(False)  # not an example
         with gr.Row(elem_id="inspect"):
             with gr.Column(scale=4, min_width=300):
                 self._build_inputs()
@@ -58,7 +62,7 @@ class InspectTab:
             elem_id="picture",
         )
         with gr.Row(elem_id="start"):
-            # With a picture in the frame above, its own way to the files is two clicks longer.
+            # While the frame shows a picture, its own way to the files takes two more clicks.
             self.upload = gr.UploadButton(
                 "Own picture", file_types=["image"], size="lg", min_width=140, elem_id="upload"
             )
@@ -77,11 +81,11 @@ class InspectTab:
             elem_id="examples",
         )
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-            self.settings = Settings()
-            self.own_settings = gr.Button(
+            self.settings = AdvancedSettings(self.page)
+            self.reset_button = gr.Button(
                 "Back to the model's own settings", size="sm", elem_id="own-settings"
             )
-        self.where = WhereToLook(self.page)
+        self.roi_editor = RoiEditor(self.page)
 
     def _build_steps(self) -> None:
         self.explain_button = gr.Button(
@@ -98,139 +102,149 @@ class InspectTab:
         )
 
     def _connect(self) -> None:
+        changed = self._connect_pictures()
+        reset = self._connect_settings()
+        self.roi_editor.connect(self.picture, [reset, *changed])
+        self.explain_button.click(
+            self.explain, [self.page.session, self.view.last], self.steps, **run_model_on(self.steps)
+        )
+
+    def _connect_pictures(self) -> list[Dependency]:
+        """Connect the ways to a picture; return the events that bring another picture or model."""
         page, view = self.page, self.view
-        settings = [view.threshold, *self.settings.components(), self.where.roi]
-        shown_parts = [*view.outputs(), self.explain_button, self.steps]
-        # Several at once: a visitor's download of a model must not stop the others; a model takes turns.
-        heavy = {
-            "concurrency_id": "model",
-            "concurrency_limit": SLOTS,
-            "show_progress_on": view.banner,
-            "api_visibility": "private",
-        }
-        run = {
-            "inputs": [self.picture, page.visit, view.last, *view.display(), *settings],
-            "outputs": [*shown_parts, self.is_own_picture],
-            "preprocess": False,
-            **heavy,
-        }
+        run = self._run_options()
+        shown_parts = self._shown_parts()
+        picture_parts = [self.picture, self.is_own_picture, *shown_parts]
         inspected = self.button.click(self.inspect, **run)
-        example = self.examples.select(
-            self.take_example, page.visit, [self.picture, self.is_own_picture, *shown_parts], **LIGHT
-        ).success(self.inspect_new, **run)
-        blank = {"queue": False, "preprocess": False, "cancels": [inspected, example], **LIGHT}
+        example = self.examples.select(self.take_example, page.session, picture_parts, **BACKGROUND).success(
+            self.inspect_new, **run
+        )
         brought = gr.on(
             [self.picture.input, self.picture.clear],
             self.new_picture,
             self.picture,
             [*shown_parts, self.is_own_picture],
-            **blank,
-        ).then(self.inspect_new, **run)
-        self.picture.upload(viewable, self.picture, self.picture, preprocess=False, **LIGHT)
-        uploaded = self.upload.upload(
-            self.take_upload,
-            self.upload,
-            [self.picture, self.is_own_picture, *shown_parts],
+            queue=False,
             preprocess=False,
-            **LIGHT,
+            cancels=[inspected, example],
+            **BACKGROUND,
+        ).then(self.inspect_new, **run)
+        self.picture.upload(convert_for_browser, self.picture, self.picture, preprocess=False, **BACKGROUND)
+        uploaded = self.upload.upload(
+            self.take_upload, self.upload, picture_parts, preprocess=False, **BACKGROUND
         ).success(self.inspect_new, **run)
-        adopted = page.visit.change(
-            self.adopt,
-            [page.visit, view.last, self.is_own_picture, *view.display()],
-            [self.examples, self.picture, *settings, *shown_parts],
-            **LIGHT,
+        model_changed = page.session.change(
+            self.change_model,
+            [page.session, view.last, self.is_own_picture, *view.display()],
+            [self.examples, self.picture, *self._settings(), *shown_parts],
+            **BACKGROUND,
         )
-        # The first verdict of a visit scrolls nowhere.
-        adopted_and_inspected = adopted.success(self.inspect_new, **run)
-        handed = page.handed.change(
-            self.take_handed,
-            page.handed,
-            [page.handed, page.tabs, self.picture, self.is_own_picture, *shown_parts],
-            **LIGHT,
+        first = model_changed.success(self.inspect_new, **run)
+        handed = page.picture_to_inspect.change(
+            self.take_picture,
+            page.picture_to_inspect,
+            [page.picture_to_inspect, page.tabs, *picture_parts],
+            **BACKGROUND,
         ).success(self.inspect_new, **run)
+        # The first verdict of a session does not scroll.
         for event in (inspected, example, brought, uploaded, handed):
-            event.success(None, js=SCROLL_TO_VERDICT, **LIGHT)
-        for event in (
-            example,
-            brought,
-            uploaded,
-            handed,
-            adopted_and_inspected,
-        ):  # the button leaves the verdict that is there
-            event.failure(lambda: waiting(FAILED), None, view.banner, **LIGHT)
+            event.success(None, js=read_static_file("scroll_to_verdict.js"), **BACKGROUND)
+        # After a failed click on the button the old verdict stays; it is still that of the picture.
+        for event in (example, brought, uploaded, handed, first):
+            event.failure(lambda: waiting_banner(FAILED), None, view.banner, **BACKGROUND)
+        return [model_changed, example, brought, uploaded, handed]
 
-        view.connect(self.settings.controls["min_region_area"])
-        self.settings.connect(page)
-        own = self.own_settings.click(self.own_again, page.visit, settings, **LIGHT)
-        own.then(self.inspect, **run)
-        self.where.connect(self.picture, [own, adopted, example, brought, uploaded, handed])
-        self.explain_button.click(
-            self.explain, [page.visit, view.last], self.steps, **{**heavy, "show_progress_on": self.steps}
+    def _connect_settings(self) -> Dependency:
+        """Connect the settings; return the event that resets them."""
+        self.view.connect(self.settings.controls["min_region_area"])
+        self.settings.connect()
+        reset = self.reset_button.click(
+            self.reset_settings, self.page.session, self._settings(), **BACKGROUND
         )
+        reset.then(self.inspect, **self._run_options())
+        return reset
 
-    def adopt(self, visit: Visit, last: Inspected | None, is_own_picture: bool, *display: Any) -> Changes:
-        """Another model: its own settings, its examples, the first of which is inspected.
+    def _run_options(self) -> dict[str, Any]:
+        """Return the options of an event that inspects the picture."""
+        view = self.view
+        return {
+            "inputs": [self.picture, self.page.session, view.last, *view.display(), *self._settings()],
+            "outputs": [*self._shown_parts(), self.is_own_picture],
+            "preprocess": False,
+            **run_model_on(view.banner),
+        }
 
-        A picture of the visitor's own stays, and is inspected with the new model. Where only the calibration
-        is another one, the last inspection is judged by it.
+    def _settings(self) -> list[gr.components.Component]:
+        return [self.view.threshold, *self.settings.components(), self.roi_editor.roi]
+
+    def _shown_parts(self) -> list[gr.blocks.Block]:
+        return [*self.view.outputs(), self.explain_button, self.steps]
+
+    def change_model(
+        self, session: Session, last: Inspection | None, is_own_picture: bool, *display: Any
+    ) -> Changes:
+        """Show the settings and examples of another model, and its first example for inspection.
+
+        The user's own picture stays, and is inspected with the new model. If only the calibration is
+        another one, the last inspection is judged by it.
         """
-        model = self.page.model(visit)
+        model = self.page.model(session)
         if last is not None and last.model == model.name:
-            calibration = _calibration(model, visit)
-            judged = last if calibration is None else last.calibrated(calibration)
+            calibration = _calibration(model, session)
+            judged = last if calibration is None else last.with_calibration(calibration)
             threshold = round(judged.own_threshold, THRESHOLD_DIGITS)
             return {self.view.threshold: threshold, **self.view.show(judged, *display)}
-        pictures = [(served(path), caption(path)) for path in model.examples()]
+        pictures = [(serve_file(path), example_caption(path)) for path in model.examples()]
         changes = {
             self.examples: gr.update(value=pictures, visible=bool(pictures)),
-            **self.own_again(visit),
+            **self.reset_settings(session),
             **self._blank(INSPECTING if pictures or is_own_picture else START),
         }
         return changes if is_own_picture else {**changes, self.picture: pictures[0][0] if pictures else None}
 
-    def own_again(self, visit: Visit) -> Changes:
-        """The model's own settings, with the visitor's calibration; nothing painted."""
-        model = self.page.model(visit)
-        threshold = round(self.page.threshold(visit), THRESHOLD_DIGITS)
-        return {self.view.threshold: threshold, **self.settings.own(model), self.where.roi: None}
+    def reset_settings(self, session: Session) -> Changes:
+        """Set the model's own settings with the user's calibration; remove the painted region."""
+        model = self.page.model(session)
+        threshold = round(self.page.threshold(session), THRESHOLD_DIGITS)
+        return {self.view.threshold: threshold, **self.settings.values_of(model), self.roi_editor.roi: None}
 
     def new_picture(self, picture: Upload | None) -> Changes:
-        """The visitor has brought or removed a picture."""
+        """Remove the old inspection, since the user has brought or removed a picture."""
         return {**self._blank(INSPECTING if picture else START), self.is_own_picture: bool(picture)}
 
     def take_upload(self, upload: Upload) -> Changes:
-        """A picture that did not come through the frame for it."""
-        png = viewable(upload)
+        """Take a picture of the upload button."""
+        png = convert_for_browser(upload)
         path = png if isinstance(png, str) else upload["path"]
         return {self.picture: path, self.is_own_picture: True, **self._blank(INSPECTING)}
 
-    def take_example(self, event: gr.SelectData, visit: Visit) -> Changes:
-        """A picture of the gallery."""
-        path = served(self.page.model(visit).examples()[event.index])
+    def take_example(self, event: gr.SelectData, session: Session) -> Changes:
+        """Take a picture of the gallery."""
+        path = serve_file(self.page.model(session).examples()[event.index])
         return {self.picture: path, self.is_own_picture: False, **self._blank(INSPECTING)}
 
-    def take_handed(self, path: str | None) -> Changes:
-        """A picture of another tab."""
+    def take_picture(self, path: str | None) -> Changes:
+        """Take a picture of another tab, and show this one."""
         if path is None:
             return {self.picture: gr.skip()}
         changes = {self.picture: path, self.is_own_picture: True, **self._blank(INSPECTING)}
-        return {self.page.handed: None, self.page.tabs: gr.Tabs(selected="inspect"), **changes}
+        return {self.page.picture_to_inspect: None, self.page.tabs: gr.Tabs(selected="inspect"), **changes}
 
     def inspect_new(
-        self, picture: Upload | None, visit: Visit, last: Inspected | None, *controls: Any
+        self, picture: Upload | None, session: Session, last: Inspection | None, *controls: Any
     ) -> Changes:
-        """Run the model where there is a picture and nothing is known about it."""
+        """Run the model if there is a picture without an inspection."""
         if picture is None:
             return self.new_picture(None)  # removed in the meantime
         if last is not None:
             return {self.view.banner: gr.skip()}
-        return self.inspect(picture, visit, last, *controls)
+        return self.inspect(picture, session, last, *controls)
 
     def inspect(
         self,
         picture: Upload | None,
-        visit: Visit,
-        _last: Inspected | None,
+        session: Session,
+        _last: Inspection | None,
         view: str,
         opacity: float,
         colormap: str,
@@ -239,43 +253,43 @@ class InspectTab:
     ) -> Changes:
         """Run the model on the picture."""
         *settings, roi = values
-        model = self.page.model(visit)
-        inspected = inspect_upload(
+        model = self.page.model(session)
+        inspection = inspect_upload(
             model,
             picture,
-            threshold=meant(threshold, self.page.threshold(visit)),
-            calibration=visit.calibration,
+            threshold=snap_to_own(threshold, self.page.threshold(session)),
+            calibration=session.calibration,
             max_side=MAX_SHOWN_SIDE,
             roi=roi,
-            **self.settings.named(settings),
+            **self.settings.arguments(settings),
         )
         return {
-            **self.view.show(inspected, view, opacity, colormap),
+            **self.view.show(inspection, view, opacity, colormap),
             self.explain_button: gr.update(visible=True),
             self.steps: gr.update(visible=False, value=None),
         }
 
-    def explain(self, visit: Visit, last: Inspected | None) -> Any:
-        """The steps from the picture to its map."""
-        with in_one_sentence(last.path if last else "", "the picture"):
+    def explain(self, session: Session, last: Inspection | None) -> Any:
+        """Show the steps from the picture to its map."""
+        with user_errors(last.path if last else "", "the picture"):
             if last is None:
                 raise ValueError("Inspect a picture first.")
-            model, picture = self.page.model(visit), read_image(last.path)
+            model, picture = self.page.model(session), read_image(last.path)
             settings = {**last.settings, "threshold": last.own_threshold}
             steps = model.explain(picture, last.seed, settings, last.peak())
-        return gr.update(value=[(shown(image, "step"), text) for image, text in steps], visible=True)
+        return gr.update(value=[(serve_image(image, "step"), text) for image, text in steps], visible=True)
 
     def _blank(self, text: str) -> Changes:
         hidden = gr.update(visible=False)
         return {**self.view.blank(text), self.explain_button: hidden, self.steps: hidden}
 
 
-def _calibration(model: Model, visit: Visit) -> Calibration | None:
-    """The visitor's, else the model's own."""
+def _calibration(model: Model, session: Session) -> Calibration | None:
+    """Return the user's calibration, else the model's own."""
     saved = model.pipeline.config.calibration
-    return visit.calibration or (saved and Calibration.from_dict(saved))
+    return session.calibration or (Calibration.from_dict(saved) if saved else None)
 
 
 def build_inspect(page: Page) -> None:
-    """The tab, on a page being built."""
+    """Add the tab to a page being built."""
     InspectTab(page)

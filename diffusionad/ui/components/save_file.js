@@ -1,0 +1,1 @@
+() => setTimeout(() => document.querySelector('#download-file, #download-file *').click(), 100)
