@@ -1,4 +1,4 @@
-"""Scores and maps of a test split, picture by picture, and the figures of all of them together."""
+"""Metrics of a test split, accumulated picture by picture."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from diffusionad.images.image_io import read_image, resize
 
 from ..data.catalog import Record
 from ..data.masks import read_mask, resize_mask
-from .bootstrap import REPLICATES, image_intervals, pixel_intervals, resampled
+from .bootstrap import REPLICATES, Interval, image_intervals, pixel_intervals, resampled
 from .metrics import IMAGE_METRICS, PIXEL_METRICS, PixelMetrics, image_metrics
 
 
-class Tally:
-    """What any method, ours or another, found in a test split.
+class MetricAccumulator:
+    """Detection metrics of any method, DiffusionAD or a baseline, over a test split.
 
     Args:
-        replicates: of the bootstrap behind the intervals; 0 does without them.
-        seed: of the bootstrap.
+        replicates: bootstrap replicates behind the intervals; 0 computes no intervals.
+        seed: seed of the bootstrap.
     """
 
     def __init__(self, replicates: int = REPLICATES, seed: int = 0):
@@ -25,7 +25,7 @@ class Tally:
         self.records: list[Record] = []
         self.rows: list[dict[str, Any]] = []
         self.pixels = PixelMetrics()
-        self.has_pixels: list[bool] = []  # whether a picture counts for the pixel metrics
+        self.has_pixels: list[bool] = []  # a defective picture without a mask has no pixel metrics
 
     def add(
         self,
@@ -35,17 +35,17 @@ class Tally:
         is_anomalous: bool,
         p_value: float | None = None,
     ) -> None:
-        """Count one picture.
+        """Add one picture.
 
         Args:
-            record: the picture and its truth.
-            score: higher is more anomalous.
-            anomaly_map: [H,W] in [0, 1], of the picture's size.
+            record: the picture with its label and mask.
+            score: image score; higher is more anomalous.
+            anomaly_map: [H,W] in [0, 1], as large as the picture.
             is_anomalous: the verdict.
-            p_value: of the score, where there is a calibration.
+            p_value: p-value of the score; None without a calibration.
 
         Raises:
-            ValueError: the score is NaN or infinite, or the mask has another size than the picture.
+            ValueError: the score is NaN or infinite, or the mask differs from the picture in size.
         """
         if not np.isfinite(score):
             raise ValueError(f"`{record.image}` has the score {score}; no metric is defined with it.")
@@ -65,23 +65,23 @@ class Tally:
         )
 
     def metrics(self) -> dict[str, Any]:
-        """Metrics as {"value", "interval"}, "absent" with reasons, "per_defect", rates and counts."""
+        """Return metrics as {"value", "interval"}, "absent" with reasons, "per_defect", rates and counts."""
         labels = np.array([record.label for record in self.records], dtype=int)
         scores = np.array([row["score"] for row in self.rows])
         verdicts = np.array([row["is_anomalous"] for row in self.rows], dtype=bool)
         counts = resampled(labels, self.replicates, self.seed)
         values = {**image_metrics(labels, scores), **self.pixels.compute()}
-        intervals = {}
+        intervals: dict[str, Interval] = {}
         if self.replicates and "image_auroc" in values:
             intervals |= image_intervals(labels, scores, counts)
         if self.replicates and "pixel_auroc" in values:
             intervals |= pixel_intervals(self.pixels, counts[:, self.has_pixels])
         n_good, n_defective = int((labels == 0).sum()), int((labels == 1).sum())
-        absent = self._reasons(n_good, n_defective)
+        reasons = self._reasons(n_good, n_defective)
         rates = {"false_alarm_rate": verdicts[labels == 0], "detection_rate": verdicts[labels == 1]}
         return {
             **{name: _with_interval(value, intervals.get(name)) for name, value in values.items()},
-            "absent": {name: reason for name, reason in absent.items() if name not in values},
+            "absent": {name: reason for name, reason in reasons.items() if name not in values},
             "per_defect": self._per_defect(labels, scores, verdicts),
             **{name: float(chosen.mean()) for name, chosen in rates.items() if len(chosen)},
             "n_test": len(labels),
@@ -90,8 +90,8 @@ class Tally:
         }
 
     def _reasons(self, n_good: int, n_defective: int) -> dict[str, str]:
-        """Why what is undefined is undefined; names of metrics that are defined may be among them."""
-        reasons = {}
+        """Return why a metric may be undefined; the caller drops the metrics that have a value."""
+        reasons: dict[str, str] = {}
         if n_good == 0:
             reasons |= dict.fromkeys((*IMAGE_METRICS, "false_alarm_rate"), "no good test picture")
         if n_defective == 0:
@@ -103,13 +103,16 @@ class Tally:
         return reasons | dict.fromkeys(PIXEL_METRICS, pixel_reason)
 
     def _per_defect(self, labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray) -> dict[str, Any]:
-        """Each kind of defect against all good pictures."""
+        """Measure each kind of defect against all good pictures."""
         defects = np.array([record.defect for record in self.records])
         found = {}
         for defect in sorted(set(defects[labels == 1].tolist())):
             is_this = (defects == defect) & (labels == 1)
             chosen = (labels == 0) | is_this
-            entry = {"n": int(is_this.sum()), "detection_rate": float(verdicts[is_this].mean())}
+            entry: dict[str, Any] = {
+                "n": int(is_this.sum()),
+                "detection_rate": float(verdicts[is_this].mean()),
+            }
             metrics = image_metrics(labels[chosen], scores[chosen])
             if metrics:
                 interval = None
@@ -121,16 +124,19 @@ class Tally:
         return found
 
 
-class TwinErrors:
-    """How far the reconstruction is from the clean twin, at the size that the model sees the picture in."""
+class ReconstructionAccumulator:
+    """Distance of reconstructions from their clean twins, at the model's resolution.
+
+    A clean twin is the same picture without its defect; a normal picture is its own twin.
+    """
 
     def __init__(self) -> None:
-        # By kind of defect: sums of |difference from the twin| inside the mask, before and after the repair.
+        # By kind of defect: sums of |picture - twin| and |reconstruction - twin| inside the mask.
         self.inside: dict[str, tuple[float, float]] = {}
         self.squared, self.normal_pixels = 0.0, 0
 
     def add(self, record: Record, reconstruction: np.ndarray) -> None:
-        """Compare one reconstruction, [H',W',3] in [0, 1]; normal pictures are their own clean twins."""
+        """Add one reconstruction, [H',W',3] in [0, 1]."""
         size = reconstruction.shape[:2]
         image = resize(read_image(record.image), size)
         if record.label == 0:
@@ -145,8 +151,8 @@ class TwinErrors:
             self.inside[record.defect] = before, after
 
     def compute(self) -> dict[str, float]:
-        """`psnr_normal_db` over normal pictures; `defect_residue`, 0 a perfect repair, 1 none."""
-        found = {}
+        """Return `psnr_normal_db` and `defect_residue` (0 for a perfect repair, 1 for none)."""
+        found: dict[str, float] = {}
         if self.squared > 0:
             found["psnr_normal_db"] = float(-10 * np.log10(self.squared / self.normal_pixels))
         before, after = (sum(sums[i] for sums in self.inside.values()) for i in (0, 1))
@@ -155,9 +161,9 @@ class TwinErrors:
         return found
 
     def residues(self) -> dict[str, float]:
-        """`defect_residue` of each kind of defect that has clean twins."""
+        """Return the `defect_residue` of each kind of defect with clean twins."""
         return {defect: after / before for defect, (before, after) in self.inside.items() if before > 0}
 
 
-def _with_interval(value: float, interval: tuple[float, float] | None) -> dict[str, Any]:
+def _with_interval(value: float, interval: Interval | None) -> dict[str, Any]:
     return {"value": value} if interval is None else {"value": value, "interval": list(interval)}

@@ -1,14 +1,12 @@
-"""A trained pipeline against a test split: figures with intervals, scores, pictures and a report.
+"""Evaluation of a trained pipeline on a test split: metrics with intervals, scores, figures and a report.
 
     python -m training.evaluation --model RUN/pipeline --data FOLDER [--category NAME] --output DIR
     python -m training.evaluation --model 'runs/{category}/pipeline' --data MVTEC --output DIR
 
-The first measures one category; the second every category of a data set as downloaded, each with its own
-model, and writes the table over all of them as well. The test split chooses nothing: not the checkpoint,
-not the threshold.
+The first command evaluates one category; the second evaluates every category of a data set with its own model
+and writes the table over all categories, too. Checkpoint and threshold are chosen without the test split.
 """
 
-import argparse
 import csv
 import json
 import time
@@ -16,27 +14,24 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from diffusionad import DiffusionADPipeline
 from diffusionad.files import check_finite
 from diffusionad.inspection.results import score_text
 from diffusionad.loading.pretrained import find_folder
 
-from ..data.catalog import Record, categories, scan
+from ..data.catalog import Record, scan
 from ..trainer.curves import read_log
-from .accumulators import Tally, TwinErrors
+from .accumulators import MetricAccumulator, ReconstructionAccumulator
 from .bootstrap import REPLICATES
 from .figures import write_figures
 from .html_report import write_report
 from .metrics import METRICS
+from .predictions import Stopwatch, predictions
 from .provenance import data_sha256, provenance, short_path
-from .tables import write_tables
 
-BATCH = 16
 FACTS_OF_RUN = ("steps", "train_minutes", "processes", "train_config")
 CURVE = ("minutes", "step", "psnr_normal_db", "synthetic_image_auroc", "synthetic_pixel_ap")
-# Of the figures over all test pictures, beside those over the ones that no choice was made with.
+# Metrics that are reported over all pictures, too, when there are development pictures.
 KEPT = (*METRICS, "per_defect", "n_good", "n_defective")
 
 
@@ -47,76 +42,60 @@ def evaluate(
     replicates: int = REPLICATES,
     development: Collection[Path] = (),
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Score every picture and measure.
+    """Score every picture and compute the metrics.
 
     Args:
-        pipeline: with its saved settings.
-        records: pictures with labels; masks and clean twins where there are any.
-        description: of the progress bar.
-        replicates: of the bootstrap behind the intervals; 0 does without them.
-        development: files that choices were made with; they are left out, and the metrics with them stand
-            beside the others as "with_development_pictures".
+        pipeline: pipeline with its saved settings.
+        records: pictures with labels, and with masks and clean twins as far as they exist.
+        description: label of the progress bar.
+        replicates: bootstrap replicates behind the intervals; 0 computes no intervals.
+        development: pictures used for development. The metrics leave them out; metrics over all pictures
+            stand beside them as "with_development_pictures".
 
     Returns:
-        The figures (JSON types; what is undefined is named under "absent" with the reason) and a row a
-        picture for scores.csv.
+        The metrics (JSON types; "absent" names undefined metrics with the reason) and the rows of scores.csv.
     """
-    tally, with_development, twins = Tally(replicates), Tally(replicates), TwinErrors()
+    held_out, everything = MetricAccumulator(replicates), MetricAccumulator(replicates)
+    reconstruction, stopwatch, started = ReconstructionAccumulator(), Stopwatch(), time.perf_counter()
     has_marks: dict[str, list[bool]] = {"good": [], "defective": []}
-    rest = [record for record in records if record.image not in development]
     pipeline.set_progress_bar_config(disable=True)
-    # Pictures in tiles may be large, and each fills the networks' calls by itself.
-    step = BATCH if pipeline.config.resize_mode == "stretch" else 1
-    started, inspecting, cpu = time.perf_counter(), 0.0, 0.0
-    with tqdm(total=len(records), desc=description, unit="picture", disable=None) as bar:
-        for batch in (records[i : i + step] for i in range(0, len(records), step)):
-            tick, cpu_tick = time.perf_counter(), time.process_time()
-            result = pipeline([record.image for record in batch], output_type="np", batch_size=BATCH)
-            inspecting += time.perf_counter() - tick
-            cpu += time.process_time() - cpu_tick
-            p_values = [None] * len(batch) if result.p_value is None else result.p_value.tolist()
-            for i, record in enumerate(batch):
-                found = result.score[i], result.anomaly_map[i], result.is_anomalous[i], p_values[i]
-                if development:
-                    with_development.add(record, *found)
-                if record.image not in development:
-                    tally.add(record, *found)
-                    twins.add(record, result.reconstruction[i])
-                    has_marks["defective" if record.label else "good"].append(bool(result.known_marks[i]))
-            bar.update(len(batch))
-    calibration, known_marks = pipeline.config.calibration, pipeline.segmenter.config.known_marks
+    for record, found in predictions(pipeline, records, description, stopwatch):
+        counted = (record, found.score, found.anomaly_map, found.is_anomalous, found.p_value)
+        if development:
+            everything.add(*counted)
+        if record.image not in development:
+            held_out.add(*counted)
+            reconstruction.add(record, found.reconstruction)
+            has_marks["defective" if record.label else "good"].append(found.has_known_marks)
+    calibration, n_development = pipeline.config.calibration, len(records) - len(held_out.records)
     metrics = {
         "category": pipeline.config.category or "unknown",
-        **tally.metrics(),
-        "reconstruction": twins.compute(),
+        **held_out.metrics(),
+        "reconstruction": reconstruction.compute(),
         "threshold": pipeline.config.threshold,
-        "n_test": len(rest),
-        "data_sha256": data_sha256(rest),
+        "data_sha256": data_sha256(held_out.records),
         "seconds": time.perf_counter() - started,
     }
-    for defect, residue in twins.residues().items():
+    for defect, residue in reconstruction.residues().items():
         metrics["per_defect"][defect]["defect_residue"] = residue
     if development:
-        kept = {k: v for k, v in with_development.metrics().items() if k in KEPT}
-        metrics |= {"n_development": len(records) - len(rest), "with_development_pictures": kept}
-    if known_marks:
-        metrics["known_marks"] = known_marks
+        kept = {name: value for name, value in everything.metrics().items() if name in KEPT}
+        metrics |= {"n_development": n_development, "with_development_pictures": kept}
+    if pipeline.mark_memory is not None:
         metrics["with_known_marks"] = {kind: sum(has) / len(has) for kind, has in has_marks.items() if has}
     if calibration is not None:
         metrics["calibration"] = {"n": calibration["n"], "rate": calibration["rate"]}
     if records:
-        metrics["images_per_second"] = len(records) / inspecting
-        metrics["cpu_ms_per_picture"] = (
-            1000 * cpu / len(records)
-        )  # of all cores; a busy machine changes it little
-    return metrics, tally.rows
+        metrics["images_per_second"] = len(records) / stopwatch.wall
+        metrics["cpu_ms_per_picture"] = 1000 * stopwatch.cpu / len(records)
+    return metrics, held_out.rows
 
 
 def write_results(output: Path, metrics: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """metrics.json and scores.csv.
+    """Write metrics.json and scores.csv.
 
     Raises:
-        ValueError: a figure is NaN or infinite; the message names it.
+        ValueError: a metric is NaN or infinite; the message names it.
     """
     check_finite(metrics, "metrics.json")
     output.mkdir(parents=True, exist_ok=True)
@@ -128,7 +107,7 @@ def write_results(output: Path, metrics: dict[str, Any], rows: list[dict[str, An
 
 
 def headline(metrics: dict[str, Any]) -> str:
-    """The metrics of one category for a terminal, a line each."""
+    """Return the metrics of one category for a terminal, a line each."""
     lines = []
     for name in METRICS:
         if name in metrics:
@@ -144,11 +123,11 @@ def headline(metrics: dict[str, Any]) -> str:
 
 
 def read_development(path: Path, records: list[Record]) -> set[Path]:
-    """Test pictures that choices were made with: a line each, such as `crack/007.png`; # is a comment.
+    """Return the test pictures that a list names, a line each (`crack/007.png`); # starts a comment.
 
     Raises:
-        FileNotFoundError: no such list.
-        ValueError: it names a picture that is not there, or leaves nothing to test on.
+        FileNotFoundError: the list does not exist.
+        ValueError: a line names no test picture, or the list leaves none to test on.
     """
     lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
     known = {f"{record.defect}/{record.image.name}": record.image for record in records}
@@ -164,10 +143,9 @@ def read_development(path: Path, records: list[Record]) -> set[Path]:
 
 
 def facts_of_run(folder: Path, sha256: str) -> dict[str, Any]:
-    """What the run that trained these very weights says of it; nothing where there is no such run.
+    """Return facts of the run that trained exactly these weights; empty without such a run.
 
-    "curve" is what validation found on held-out synthetic defects after how many minutes: the test split is
-    looked at once, after the last one.
+    "curve" holds the validation metrics on held-out synthetic defects over the training time.
     """
     file = folder.parent / "metrics.json"
     if not file.is_file():
@@ -186,11 +164,21 @@ def facts_of_run(folder: Path, sha256: str) -> dict[str, Any]:
 def evaluate_folder(
     model: str, data: str, output: Path, category: str | None = None, development: Path | None = None
 ) -> dict[str, Any]:
-    """One category: everything that DIR receives.
+    """Evaluate one category and write metrics, scores, figures and report into `output`.
+
+    Args:
+        model: folder or Hub id of a pipeline.
+        data: data set, or folder of one category.
+        output: folder for the results.
+        category: category of the data set; None where `data` holds one.
+        development: list of test pictures used for development, see `read_development`.
+
+    Returns:
+        The contents of metrics.json.
 
     Raises:
-        FileNotFoundError: no such data, model or list of development pictures.
-        ValueError: no test pictures, masks that do not fit, a model that cannot be loaded.
+        FileNotFoundError: data, model or list of development pictures do not exist.
+        ValueError: there are no test pictures, masks do not fit, or the model cannot be loaded.
     """
     catalog = scan(data, category)
     if not catalog.test:
@@ -198,7 +186,7 @@ def evaluate_folder(
             f"`{data}` has no test pictures of {catalog.category}; put them into `test/good` and "
             "`test/<defect>`."
         )
-    folder = find_folder(model, None, None, None, None, False)
+    folder = find_folder(model)
     pipeline = DiffusionADPipeline.from_pretrained(folder)
     seen = set() if development is None else read_development(development, catalog.test)
     metrics, rows = evaluate(pipeline, catalog.test, catalog.category, development=seen)
@@ -211,39 +199,3 @@ def evaluate_folder(
     write_figures(pipeline, unseen, metrics, rows, output / "figures")
     write_report(output, metrics)
     return metrics
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", required=True, help="folder or Hub id; {category} stands for its name")
-    parser.add_argument(
-        "--data", required=True, help="a data set as downloaded, one category of it, or hf:org/name"
-    )
-    parser.add_argument("--category", help="only this one of the data set")
-    parser.add_argument(
-        "--development",
-        type=Path,
-        metavar="LIST",
-        help="test pictures that choices were made with, a line each (crack/007.png): left out of the "
-        "figures, and those over all pictures stand beside them",
-    )
-    parser.add_argument("--output", required=True, type=Path, help="folder for the figures")
-    args = parser.parse_args(arguments)
-    try:
-        if "{category}" not in args.model:
-            found = evaluate_folder(args.model, args.data, args.output, args.category, args.development)
-            print(headline(found))
-        else:
-            for name in [args.category] if args.category else categories(args.data):
-                model = args.model.replace("{category}", name)
-                metrics = evaluate_folder(model, args.data, args.output / name, name)
-                print(name, headline(metrics), sep="\n")
-            print(write_tables(args.output))
-    except (ValueError, FileNotFoundError) as error:
-        parser.error(str(error))
-    print(f"Everything is in {args.output}")

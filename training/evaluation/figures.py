@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ROC, scores with the threshold, bars per defect, the best and the worst cases."""
+"""Figures of an evaluation: ROC, scores with the threshold, bars per defect, best and worst cases."""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from diffusionad.images.image_io import read_image
 from diffusionad.inspection.panel import panel
 from diffusionad.inspection.results import score_text, verdicts_of
 from diffusionad.inspection.visualize import ANOMALOUS, NORMAL, colorize, draw_contours
+from diffusionad.metric_labels import DETECTION
 
 from ..data.catalog import Record
 from ..data.masks import read_mask
@@ -33,14 +34,14 @@ def write_figures(
     rows: list[dict[str, Any]],
     folder: Path,
 ) -> None:
-    """Every figure that the test split allows, as PNG.
+    """Write each figure that the test split allows as PNG.
 
     Args:
-        pipeline: as it was measured; looks at the shown cases once more.
-        records: of the test split.
-        metrics: of `evaluate`.
-        rows: of `evaluate`, in the order of `records`.
-        folder: made when it does not exist.
+        pipeline: the measured pipeline; it inspects the shown cases again.
+        records: pictures of the test split.
+        metrics: metrics from `evaluate`.
+        rows: rows from `evaluate`, in the order of `records`.
+        folder: created where it does not exist.
     """
     folder.mkdir(parents=True, exist_ok=True)
     labels = np.array([row["label"] for row in rows])
@@ -57,7 +58,7 @@ def write_figures(
 
 
 def roc_figure(labels: np.ndarray, scores: np.ndarray, metrics: dict[str, Any]) -> Figure:
-    """ROC of the image scores, and where the threshold lies on it."""
+    """Draw the ROC of the image scores, and the threshold on it."""
     figure, axes = _axes((4.6, 4.4))
     fpr, tpr, _ = roc_curve(labels, scores)
     value, (low, high) = metrics["image_auroc"]["value"], metrics["image_auroc"]["interval"]
@@ -77,7 +78,7 @@ def roc_figure(labels: np.ndarray, scores: np.ndarray, metrics: dict[str, Any]) 
 
 
 def score_figure(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Figure:
-    """Histogram of the scores of good and defective pictures, with the threshold."""
+    """Draw histograms of the scores of good and defective pictures, and the threshold."""
     figure, axes = _axes((6.2, 3.4))
     bins = np.linspace(min(scores.min(), threshold), max(scores.max(), threshold) + 1e-9, 41)
     for label in np.unique(labels):
@@ -91,15 +92,15 @@ def score_figure(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Fi
 
 
 def per_defect_figure(per_defect: dict[str, Any]) -> Figure:
-    """AUROC with its interval and detection rate of each kind of defect."""
+    """Draw AUROC with its interval and detection rate of each kind of defect."""
     names = list(per_defect)
     figure, axes = _axes((6.2, 1.0 + 0.5 * len(names)))
     places = np.arange(len(names))
     values = np.array([per_defect[name]["image_auroc"]["value"] for name in names])
     low, high = np.array([per_defect[name]["image_auroc"]["interval"] for name in names]).T
-    # A percentile interval need not hold the value itself.
+    # A percentile interval may exclude the value itself, and an error bar must not be negative.
     errors = [np.maximum(values - low, 0), np.maximum(high - values, 0)]
-    axes.barh(places - 0.18, values, 0.34, color=COLORS[0], xerr=errors, label="image AUROC")
+    axes.barh(places - 0.18, values, 0.34, color=COLORS[0], xerr=errors, label=DETECTION["image_auroc"].label)
     rates = [per_defect[name]["detection_rate"] for name in names]
     axes.barh(places + 0.18, rates, 0.34, color=COLORS[1], label="found at the threshold")
     axes.set_yticks(places, [f"{name} (n = {per_defect[name]['n']})" for name in names])
@@ -110,7 +111,7 @@ def per_defect_figure(per_defect: dict[str, Any]) -> Figure:
 
 
 def choose_cases(labels: np.ndarray, scores: np.ndarray) -> dict[str, list[int]]:
-    """Worst: defective pictures with the lowest scores, good ones with the highest; best: the reverse."""
+    """Choose the worst cases (defective pictures scored lowest, good ones highest) and the best ones."""
     by_score = np.argsort(scores, kind="stable")
     low_first = {label: [int(i) for i in by_score if labels[i] == label] for label in (0, 1)}
     n_good = min(CASES // 2, len(low_first[0]))
@@ -122,7 +123,7 @@ def choose_cases(labels: np.ndarray, scores: np.ndarray) -> dict[str, list[int]]
 
 
 def cases_figure(pipeline: DiffusionADPipeline, cases: list[tuple[Record, float]]) -> Figure:
-    """A row a picture: the picture, the truth, the anomaly map, the reconstruction."""
+    """Draw a row a picture: picture, ground truth, anomaly map, reconstruction."""
     titles = ("picture", "truth", "anomaly map", "reconstruction")
     rows = [_tiles(pipeline, record) for record, _ in cases]
     heights = [tiles[0].height / tiles[0].width for tiles in rows]
@@ -142,7 +143,7 @@ def cases_figure(pipeline: DiffusionADPipeline, cases: list[tuple[Record, float]
 
 
 def write_samples(pipeline: DiffusionADPipeline, records: list[Record], folder: Path, count: int) -> None:
-    """Panels of up to `count` test pictures, evenly spread over the kinds of defect."""
+    """Write panels of up to `count` test pictures, evenly spread over the kinds of defect."""
     folder.mkdir(parents=True, exist_ok=True)
     kinds = sorted({record.defect for record in records})
     by_kind = {kind: [r for r in records if r.defect == kind] for kind in kinds}
@@ -164,7 +165,7 @@ def write_samples(pipeline: DiffusionADPipeline, records: list[Record], folder: 
 
 
 def _tiles(pipeline: DiffusionADPipeline, record: Record) -> list[Image.Image]:
-    """Picture, truth, map and reconstruction, at one size."""
+    """Return picture, ground truth, map and reconstruction, at one size."""
     result = pipeline(record.image)
     picture = Image.fromarray((read_image(record.image) * 255 + 0.5).astype(np.uint8))
     scale = min(1, CASE_SIDE / max(picture.size))

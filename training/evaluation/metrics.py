@@ -1,7 +1,7 @@
-"""Metrics of anomaly detection and localisation, in memory that stays flat."""
+"""Metrics of anomaly detection and localisation; memory does not grow with the number of pixels."""
 
 import numpy as np
-from skimage.measure import label as connected_components
+from scipy import ndimage
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
@@ -10,12 +10,13 @@ METRICS = IMAGE_METRICS + PIXEL_METRICS
 
 FPR_LIMIT = 0.3
 BINS = 65_536
-LOGITS = -24.0, 17.0  # towards 1, float32 ends at 16.6; towards 0 it goes on, but no trained map does
-COARSE = 16  # fine bins in one coarse bin: 4096 a picture are enough for the width of an interval
+LOGITS = -24.0, 17.0  # float32 ends at 16.6 towards 1; towards 0 trained maps stay above -24
+COARSE = 16  # fine bins in one coarse bin: 4096 bins a picture are enough for the width of an interval
+EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
 def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """AUROC, AP and F1-max of image scores, by scikit-learn; empty when one class is missing.
+    """Return AUROC, AP and F1-max of image scores, by scikit-learn; empty when a class is missing.
 
     Args:
         labels: [N] in {0, 1}.
@@ -37,11 +38,11 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 
 def ranking_metrics(positives: np.ndarray, negatives: np.ndarray) -> dict[str, np.ndarray]:
-    """AUROC, AP and F1-max from what lies at each value, for any number of rankings at once.
+    """Return AUROC, AP and F1-max from counts at each value, for any number of rankings at once.
 
     Args:
         positives: [...,B] number (or weight) of positives at each value, the HIGHEST value first.
-        negatives: [...,B] likewise.
+        negatives: [...,B] the same for negatives.
 
     Returns:
         "auroc", "ap" and "f1_max", [...] each; NaN where a ranking lacks one of the classes.
@@ -63,18 +64,19 @@ def ranking_metrics(positives: np.ndarray, negatives: np.ndarray) -> dict[str, n
 def area_under_pro(
     overlap: np.ndarray, negatives: np.ndarray, regions: float, fpr_limit: float = FPR_LIMIT
 ) -> float:
-    """AUPRO: mean over regions of the share that is found, against the false-positive rate of normal pixels.
+    """Return AUPRO, the area under the per-region overlap against the false-positive rate of normal pixels.
 
-    Integrated from 0 to `fpr_limit`, with a point interpolated at the limit, and divided by it.
+    The curve is integrated from 0 to `fpr_limit`, with a point interpolated at the limit, and divided by it.
 
     Args:
-        overlap: [B] sum over the regions of the share of their pixels at each value, the HIGHEST value first.
+        overlap: [B] fraction of a region's pixels at each value, summed over the regions; the HIGHEST value
+            first.
         negatives: [B] normal pixels at each value.
         regions: number (or weight) of the regions.
         fpr_limit: in (0, 1].
     """
     fpr = np.concatenate([[0], np.cumsum(negatives, dtype=np.float64)]) / negatives.sum()
-    # A sum of shares may exceed the number of regions by a rounding error, an overlap may not exceed 1.
+    # Rounding may push the sum of fractions above the number of regions.
     pro = np.minimum(np.concatenate([[0], np.cumsum(overlap, dtype=np.float64)]) / regions, 1)
     inside = fpr <= fpr_limit
     at_limit = np.interp(fpr_limit, fpr, pro)
@@ -85,27 +87,26 @@ def area_under_pro(
 class PixelMetrics:
     """Pixel AUROC, AP, F1-max and AUPRO from histograms of map values, added picture by picture.
 
-    The 65,536 bins are evenly spaced in the logit of the value: trained maps keep most of their pixels close
-    to 0 and their defects close to 1, where bins of equal width would throw the ranking away. A coarser
-    histogram of each picture is kept, too, so that pictures can be resampled (`bootstrap.py`).
+    The 65,536 bins are evenly spaced in the logit of the value: trained maps lie close to 0 and 1, where bins
+    of equal width would lose the ranking. A coarse histogram of each picture is kept for `bootstrap.py`.
     """
 
     def __init__(self) -> None:
         self.normal = np.zeros(BINS, dtype=np.int64)
         self.anomalous = np.zeros(BINS, dtype=np.int64)
-        self.overlap = np.zeros(BINS)  # sum over regions of the share of the region in each bin
+        self.overlap = np.zeros(BINS)  # fraction of a region's pixels in each bin, summed over regions
         self.regions: list[int] = []  # of each picture
         self.rows: list[np.ndarray] = []  # of each picture: [3,BINS/COARSE] normal, anomalous, overlap
 
     def add(self, anomaly_map: np.ndarray, mask: np.ndarray) -> None:
-        """Count one picture.
+        """Add one picture.
 
         Args:
             anomaly_map: [H,W] in [0, 1].
-            mask: [H,W] bool, the truth.
+            mask: [H,W] bool, the ground truth.
 
         Raises:
-            ValueError: sizes that differ, NaN, or values outside [0, 1].
+            ValueError: the sizes differ, or the map has NaN or values outside [0, 1].
         """
         if anomaly_map.shape != mask.shape:
             raise ValueError(f"`mask` has shape {mask.shape}, `anomaly_map` {anomaly_map.shape}.")
@@ -114,7 +115,7 @@ class PixelMetrics:
         anomalous, overlap, count = np.zeros_like(normal), np.zeros(BINS), 0
         if mask.any():
             anomalous = np.bincount(bins[mask], minlength=BINS)
-            labels, count = connected_components(mask, return_num=True, connectivity=2)
+            labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
             owner = labels[mask]
             area = np.bincount(owner, minlength=count + 1)
             overlap = np.bincount(bins[mask], weights=1 / area[owner], minlength=BINS)
@@ -126,7 +127,7 @@ class PixelMetrics:
         self.rows.append(row.astype(np.float32))
 
     def compute(self, fpr_limit: float = FPR_LIMIT) -> dict[str, float]:
-        """Metrics by name; empty without normal or without anomalous pixels."""
+        """Return metrics by name; empty without normal or without anomalous pixels."""
         if self.anomalous.sum() == 0 or self.normal.sum() == 0:
             return {}
         found = ranking_metrics(self.anomalous[::-1], self.normal[::-1])
@@ -137,7 +138,7 @@ class PixelMetrics:
 
 
 def logit_bins(anomaly_map: np.ndarray) -> np.ndarray:
-    """[H,W] integers below 65,536 in the order of the values."""
+    """Return the bin of each value, [H,W] integers below 65,536 in the order of the values."""
     values = np.asarray(anomaly_map, dtype=np.float32)
     if not (values.min(initial=0) >= 0 and values.max(initial=0) <= 1):  # NaN fails both
         raise ValueError(f"`anomaly_map` has values outside 0..1 or NaN: {values.min()} to {values.max()}.")

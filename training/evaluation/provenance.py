@@ -1,4 +1,4 @@
-"""What a figure needs beside it to be believed and to be written again."""
+"""Provenance of figures: weights, settings, data, command, versions and machine."""
 
 import hashlib
 import os
@@ -11,19 +11,20 @@ from typing import Any
 import torch
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.files import file_sha256
 from diffusionad.loading.fingerprint import pipeline_sha256
 
 from ..data.catalog import Record
 
-PACKAGES = ("torch", "diffusers", "numpy", "pillow", "scikit-learn", "scikit-image")
+PACKAGES = ("torch", "diffusers", "numpy", "pillow", "scipy", "scikit-learn", "scikit-image")
 
 
 def provenance(pipeline: DiffusionADPipeline, folder: Path) -> dict[str, Any]:
-    """Which weights and settings, which command, where.
+    """Return the weights' hash, settings, command, versions and machine of a measurement.
 
     Args:
-        pipeline: as it was measured.
-        folder: where it is saved; its hash ties the figures to its weights.
+        pipeline: the measured pipeline.
+        folder: its folder; the hash of the files ties the figures to the weights.
     """
     settings = pipeline.settings()
     return {
@@ -38,33 +39,40 @@ def provenance(pipeline: DiffusionADPipeline, folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that figures depend on."""
+    """Return the versions of Python and of the packages that figures depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def data_sha256(records: list[Record]) -> str:
-    """One hash over the pictures, their masks and what they are said to be, wherever they lie."""
+    """Return one hash over pictures, masks and labels; moving the files does not change it."""
     total = hashlib.sha256()
     for record in sorted(records, key=lambda r: (r.defect, r.image.name)):
         files = [path for path in (record.image, record.mask) if path is not None]
-        hashes = " ".join(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+        hashes = " ".join(map(file_sha256, files))
         total.update(f"{record.label} {record.defect} {record.image.name} {hashes}\n".encode())
     return total.hexdigest()
 
 
 def command() -> str:
-    """The command that is running, with short paths."""
-    path = Path(sys.argv[0])
-    return " ".join(["python", "-m", f"{path.parent.name}.{path.stem}", *map(short_path, sys.argv[1:])])
+    """Return the running command, with absolute paths shortened."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec is None:
+        start = [Path(sys.argv[0]).name]  # an installed script such as `diffusionad`
+    else:
+        start = ["python", "-m", spec.name.removesuffix(".__main__")]
+    return " ".join([*start, *map(short_path, sys.argv[1:])])
 
 
 def short_path(argument: str) -> str:
-    """Of an absolute path, which says nothing elsewhere, the last two names; anything else as it is."""
+    """Return DIR and the last two names of an absolute path, also in `--option=PATH`; else the argument."""
+    option, is_assigned, value = argument.partition("=")
+    if is_assigned and option.startswith("--"):
+        return f"{option}={short_path(value)}"
     return "DIR/" + "/".join(Path(argument).parts[-2:]) if os.path.isabs(argument) else argument
 
 
 def machine() -> str:
-    """Such as "AMD EPYC 9R14, AVX512, 2 CPUs, 1 thread"."""
+    """Return a description such as "AMD EPYC 9R14, AVX512, 2 CPUs, 1 thread"."""
     name = platform.processor() or platform.machine()
     cpu_info = Path("/proc/cpuinfo")
     if cpu_info.is_file():

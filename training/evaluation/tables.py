@@ -1,40 +1,38 @@
 """The table over all categories of a data set, as papers print it: Markdown, LaTeX and CSV.
 
-    python -m training.evaluation.tables FOLDER
+    python -m training.evaluation.tables --data FOLDER
 
-FOLDER holds FOLDER/<category>/metrics.json, as `training.evaluation` or training runs write them; table.md,
-table.tex and table.csv go beside them.
+FOLDER holds <category>/metrics.json, as evaluations and training runs write them; the command writes
+table.md, table.tex and table.csv beside them.
 """
 
-import argparse
 import csv
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
+from diffusionad.cli.options import CannotRun, data_option, run
+from diffusionad.metric_labels import DETECTION
+
 from .metrics import METRICS
 
-COLUMNS = {
-    "image_auroc": "I-AUROC",
-    "image_ap": "I-AP",
-    "image_f1_max": "I-F1max",
-    "pixel_auroc": "P-AUROC",
-    "pixel_ap": "P-AP",
-    "pixel_f1_max": "P-F1max",
-    "aupro": "AUPRO",
-}
+HEAD = ["category", *(DETECTION[name].short for name in METRICS)]
 MEAN = "mean"
 ABSENT = "-"
 
 
 def write_tables(folder: Path) -> str:
-    """table.md, table.tex and table.csv from FOLDER/<category>/metrics.json.
+    """Write table.md, table.tex and table.csv from `folder`/<category>/metrics.json.
 
     Returns:
         The Markdown table.
 
     Raises:
-        FileNotFoundError: there is no metrics.json below `folder`.
+        FileNotFoundError: no folder in `folder` holds a metrics.json.
     """
     paths = sorted(folder.glob("*/metrics.json"))
     if not paths:
@@ -48,9 +46,9 @@ def write_tables(folder: Path) -> str:
 
 
 def percentages(rows: dict[str, dict[str, Any]]) -> list[list[str]]:
-    """A line a category and one of means: name, then each metric in percent.
+    """Return a line a category and a line of means: the name, then each metric in percent.
 
-    A mean is taken over the categories that have the metric, and says over how many where some lack it.
+    A mean covers the categories that have the metric; where some lack it, the cell says how many have it.
     """
     lines = [
         [name, *(f"{100 * row[m]['value']:.1f}" if m in row else ABSENT for m in METRICS)]
@@ -65,24 +63,23 @@ def percentages(rows: dict[str, dict[str, Any]]) -> list[list[str]]:
 
 
 def markdown(rows: dict[str, dict[str, Any]]) -> str:
-    """The table in Markdown, the means in bold."""
+    """Return the table in Markdown, the means in bold."""
     *lines, means = percentages(rows)
-    header = ["category", *COLUMNS.values()]
     aligned = ["---"] + ["--:"] * len(METRICS)
     return "".join(
-        f"| {' | '.join(line)} |\n" for line in [header, aligned, *lines, [f"**{cell}**" for cell in means]]
+        f"| {' | '.join(line)} |\n" for line in [HEAD, aligned, *lines, [f"**{cell}**" for cell in means]]
     )
 
 
 def latex(rows: dict[str, dict[str, Any]]) -> str:
-    """The table in LaTeX, for the package booktabs."""
+    """Return the table in LaTeX, for the package booktabs."""
     *lines, means = percentages(rows)
     body = [" & ".join(_escape(cell) for cell in line) + r" \\" for line in lines]
     return "\n".join(
         [
             rf"\begin{{tabular}}{{l{'r' * len(METRICS)}}}",
             r"\toprule",
-            " & ".join(["category", *COLUMNS.values()]) + r" \\",
+            " & ".join(HEAD) + r" \\",
             r"\midrule",
             *body,
             r"\midrule",
@@ -95,7 +92,7 @@ def latex(rows: dict[str, dict[str, Any]]) -> str:
 
 
 def write_csv(path: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """A row a category with every digit, and the ends of the intervals."""
+    """Write a row a category with every digit, and the ends of the intervals."""
     columns = [c for m in METRICS for c in (m, f"{m}_low", f"{m}_high")]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["category", *columns, "n_good", "n_defective"])
@@ -115,20 +112,20 @@ def _escape(text: str) -> str:
     return text
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.evaluation.tables",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, help="holds <category>/metrics.json")
-    args = parser.parse_args(arguments)
+@click.command("tables")
+@data_option("Folder that holds <category>/metrics.json.")
+def tables_command(data: str) -> None:
+    """Write table.md, table.tex and table.csv over all categories of a data set."""
     try:
-        print(write_tables(args.folder), end="")
+        click.echo(write_tables(Path(data)), nl=False)
     except FileNotFoundError as error:
-        parser.error(str(error))
+        raise CannotRun(str(error)) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(tables_command, arguments, "python -m training.evaluation.tables")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -41,7 +41,7 @@ def smooth_maps(n: int, seed: int, power: float = 2) -> tuple[list[np.ndarray], 
     return maps, masks
 
 
-def tallied(maps: list[np.ndarray], masks: list[np.ndarray]) -> PixelMetrics:
+def accumulated(maps: list[np.ndarray], masks: list[np.ndarray]) -> PixelMetrics:
     pixels = PixelMetrics()
     for anomaly_map, mask in zip(maps, masks, strict=True):
         pixels.add(anomaly_map, mask)
@@ -51,7 +51,7 @@ def tallied(maps: list[np.ndarray], masks: list[np.ndarray]) -> PixelMetrics:
 @pytest.mark.parametrize("power", [1, 2, 6])
 def test_pixel_metrics_agree_with_scikit_learn(power: float) -> None:
     maps, masks = smooth_maps(20, seed=0, power=power)
-    found = tallied(maps, masks).compute()
+    found = accumulated(maps, masks).compute()
     values, truth = np.concatenate([m.ravel() for m in maps]), np.concatenate([m.ravel() for m in masks])
     precision, recall, _ = precision_recall_curve(truth, values)
     f1 = (2 * precision * recall / np.maximum(precision + recall, 1e-12)).max()
@@ -73,7 +73,7 @@ def test_bins_keep_the_order_close_to_0_and_close_to_1() -> None:
 def test_aupro_agrees_with_an_independent_implementation(seed: int) -> None:
     maps, masks = smooth_maps(12, seed=seed)
     theirs, _ = calculate_au_pro(masks, maps, integration_limit=0.3, num_thresholds=5000)
-    assert tallied(maps, masks).compute()["aupro"] == pytest.approx(theirs, abs=1e-3)
+    assert accumulated(maps, masks).compute()["aupro"] == pytest.approx(theirs, abs=1e-3)
 
 
 def test_metrics_of_real_maps_agree_with_both() -> None:
@@ -84,7 +84,7 @@ def test_metrics_of_real_maps_agree_with_both() -> None:
     pipeline.set_progress_bar_config(disable=True)
     maps = list(pipeline([sample.image for sample in samples]).anomaly_map)
     masks = [sample.mask > 0 for sample in samples]
-    found = tallied(maps, masks).compute()
+    found = accumulated(maps, masks).compute()
     theirs, _ = calculate_au_pro(masks, maps, integration_limit=0.3, num_thresholds=5000)
     values, truth = np.concatenate([m.ravel() for m in maps]), np.concatenate([m.ravel() for m in masks])
     assert found["aupro"] == pytest.approx(theirs, abs=1e-3)
@@ -95,8 +95,8 @@ def test_metrics_of_real_maps_agree_with_both() -> None:
 def test_aupro_of_a_perfect_map_is_one_and_of_a_constant_map_is_the_diagonal() -> None:
     mask = np.zeros((20, 20), bool)
     mask[2:6, 2:6] = mask[10:12, 10:18] = True
-    perfect = tallied([mask.astype(np.float32)], [mask])
-    constant = tallied([np.full(mask.shape, 0.5, np.float32)], [mask])
+    perfect = accumulated([mask.astype(np.float32)], [mask])
+    constant = accumulated([np.full(mask.shape, 0.5, np.float32)], [mask])
     assert perfect.compute()["aupro"] == 1
     assert constant.compute()["aupro"] == pytest.approx(0.15, abs=1e-12)  # mean of 0..0.3
 
@@ -109,7 +109,7 @@ def test_aupro_counts_every_region_alike_whatever_its_size() -> None:
     # The large one is found before any false alarm, the small one with all of them.
     anomaly_map[0:20, 0:20] = 0.9
     # From (0, 0.5), straight to (1, 1): at the limit of 0.3 it is 0.65.
-    found = tallied([anomaly_map], [mask]).compute()["aupro"]
+    found = accumulated([anomaly_map], [mask]).compute()["aupro"]
     assert found == pytest.approx((0.5 + 0.65) / 2, abs=1e-12)
 
 
@@ -126,16 +126,23 @@ def test_aupro_is_interpolated_at_the_limit_exactly() -> None:
     assert area_under_pro(overlap, negatives, 2, 1.0) == pytest.approx(whole, abs=1e-15)
 
 
+def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
+    mask = np.zeros((8, 8), bool)
+    mask[0, 0] = mask[1, 1] = True  # one region
+    mask[5, 2] = mask[5, 4] = True  # two regions, a pixel apart
+    assert accumulated([mask.astype(np.float32)], [mask]).regions == [3]
+
+
 def test_overlaps_never_exceed_one() -> None:
     rng = np.random.default_rng(0)
     mask = np.kron(rng.random((30, 30)) < 0.2, np.ones((7, 7))).astype(bool)
-    found = tallied([mask * np.float32(0.9) + np.float32(0.05)], [mask]).compute()
+    found = accumulated([mask * np.float32(0.9) + np.float32(0.05)], [mask]).compute()
     assert found["aupro"] <= 1
 
 
 def test_pixel_metrics_that_are_undefined_are_absent() -> None:
-    assert tallied([np.zeros((4, 4), np.float32)], [np.zeros((4, 4), bool)]).compute() == {}
-    assert tallied([np.zeros((4, 4), np.float32)], [np.ones((4, 4), bool)]).compute() == {}
+    assert accumulated([np.zeros((4, 4), np.float32)], [np.zeros((4, 4), bool)]).compute() == {}
+    assert accumulated([np.zeros((4, 4), np.float32)], [np.ones((4, 4), bool)]).compute() == {}
     assert image_metrics(np.zeros(3), np.arange(3)) == {}
 
 
