@@ -1,41 +1,43 @@
-"""How long a newcomer waits: from a fresh clone over `make demo` to the first verdict.
+"""Time the first use: from a fresh clone over `make demo` to the first verdict.
 
     python -m training.benchmarks.cold_start --output benchmarks/first_verdict.json
 
-Clones what is committed here into a temporary folder and runs `make demo` there, which installs everything:
-downloads count, so the figure depends on the package index. Then it inspects an example over the app's API,
-and starts the app a second time.
+The committed state is cloned into a temporary folder, where `make demo` installs everything: downloads count,
+so the figure depends on the package index. Then an example is inspected over the app's API, and the app is
+started a second time.
 """
 
-import argparse
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from gradio_client import Client, handle_file
+import click
 
+from diffusionad.cli.options import CannotRun, output_option, run
 from diffusionad.loading.bundled import demo_model, demo_models
 
 from ..evaluation.provenance import command, machine, versions
+from .report import write_report
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[2]  # the clone
 ADDRESS = re.compile(r"http://\S+")
 EXAMPLE = "stain.png"
 
 
 @contextmanager
 def demo(clone: Path) -> Iterator[tuple[str, float]]:
-    """`make demo`: the address that it prints, and after how many seconds.
+    """Run `make demo`; yield the address that it prints, and the seconds until then.
 
     Raises:
-        RuntimeError: it ended before it printed one.
+        RuntimeError: the command ended before it printed an address.
     """
     started = time.perf_counter()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -48,6 +50,7 @@ def demo(clone: Path) -> Iterator[tuple[str, float]]:
         text=True,
         start_new_session=True,
     )
+    assert process.stdout is not None
     try:
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -61,7 +64,9 @@ def demo(clone: Path) -> Iterator[tuple[str, float]]:
 
 
 def verdict(address: str) -> tuple[str, float]:
-    """What the app says of an example, and after how many seconds."""
+    """Return the verdict of the app on an example, and the seconds it took."""
+    from gradio_client import Client, handle_file
+
     client = Client(address, verbose=False)
     name = demo_models()[0]
     started = time.perf_counter()
@@ -71,15 +76,12 @@ def verdict(address: str) -> tuple[str, float]:
     return found["verdict"], time.perf_counter() - started
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.cold_start",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
-    args = parser.parse_args(arguments)
+@click.command("cold_start")
+@output_option("JSON file to write.")
+def cold_start_command(output: Path) -> None:
+    """Time `make demo` from a fresh clone to the first verdict."""
+    if not (REPOSITORY / ".git").exists():
+        raise CannotRun(f"{REPOSITORY} is no clone; run this command in one.")
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder, "clone")
         subprocess.run(["git", "clone", "--quiet", "--local", str(REPOSITORY), str(clone)], check=True)
@@ -96,10 +98,14 @@ def main(arguments: list[str] | None = None) -> None:
         "machine": machine(),
         "versions": versions(),
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(report, indent=1))
+    write_report(output, report)
+    click.echo(json.dumps(report, indent=2))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(cold_start_command, arguments, "python -m training.benchmarks.cold_start")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,43 +1,48 @@
-"""How long a picture takes: latency of a pipeline on this machine.
+"""Measure the latency of a pipeline on this machine.
 
     python -m training.benchmarks.latency --output benchmarks/latency.json [--model FOLDER] [--device cuda]
 
-Without a model, the networks of the preset are timed with fresh weights: speed does not depend on their
-values. On a CPU bf16 is timed where the processor computes in it: emulated, it takes many times as long.
+Without a model, the networks of a preset are timed with fresh weights: speed does not depend on their values.
+On a CPU bf16 is timed only where the processor computes in it: emulation takes many times as long.
 """
 
-import argparse
 import json
 import statistics
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import torch
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.cli.options import CannotRun, model_option, output_option, run
 
-from ..config.schema import load_config
 from ..evaluation.provenance import command, machine
 from ..trainer.distributed import processor_computes_in_bf16
 from ..trainer.networks import build_networks, build_pipeline
+from .options import preset_config, preset_option
+from .report import write_report
 
 BATCHES = (1, 8)
 
 
 def dtypes_of(device: str) -> tuple[torch.dtype, ...]:
-    """What the networks can compute in without emulating it."""
+    """List the number formats that the device computes in without emulation."""
     if device == "cuda":
         return torch.float32, torch.bfloat16, torch.float16
     return (torch.float32, torch.bfloat16) if processor_computes_in_bf16() else (torch.float32,)
 
 
 def latency(pipeline: DiffusionADPipeline, batch: int, repeats: int) -> dict[str, float]:
-    """Milliseconds a picture over `repeats` calls with `batch` pictures, after one call to warm up."""
+    """Measure milliseconds a picture over `repeats` calls of `batch` pictures, after one warm-up call."""
     pipeline.set_progress_bar_config(disable=True)
     size = pipeline.config.image_size
     pictures = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
-    # Random weights mark pixels at random, and finding thousands of regions would be timed.
+    # Fresh weights would give thousands of random regions; threshold 1 leaves none to find.
     totals, stages = [], []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -53,49 +58,61 @@ def latency(pipeline: DiffusionADPipeline, batch: int, repeats: int) -> dict[str
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m training.benchmarks.latency", description=__doc__)
-    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
-    parser.add_argument("--model", help="folder or Hub id; default: fresh networks of --preset")
-    parser.add_argument("--preset", default="tiny")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=15)
-    args = parser.parse_args(arguments)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error(f"--device cuda: torch {torch.__version__} finds none; use cpu.")
-    torch.set_num_threads(args.threads)
-    rows = []
-    for dtype in dtypes_of(args.device):
-        if args.model:
-            pipeline = DiffusionADPipeline.from_pretrained(args.model, dtype=dtype)
+def _fresh_pipeline(preset: str) -> DiffusionADPipeline:
+    config = preset_config(preset)
+    torch.manual_seed(0)
+    return build_pipeline(config, preset, *build_networks(config))
+
+
+@click.command("latency")
+@model_option(required=False)
+@output_option("JSON file to write.")
+@preset_option("tiny", "Preset of fresh networks, without --model: a name or a TOML file.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Threads of the CPU.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=15, show_default=True, help="Timed calls of each row."
+)
+def latency_command(
+    model: str | None, output: Path, preset: str, device: str, threads: int, repeats: int
+) -> None:
+    """Time a pipeline on this machine, one picture at a time and in batches."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise CannotRun(f"--device cuda: torch {torch.__version__} finds no GPU; use cpu.")
+    torch.set_num_threads(threads)
+    rows: list[dict[str, Any]] = []
+    for dtype in dtypes_of(device):
+        if model:
+            pipeline = DiffusionADPipeline.from_pretrained(model, dtype=dtype)
         else:
-            config = load_config(args.preset)
-            torch.manual_seed(0)
-            pipeline = build_pipeline(config, args.preset, *build_networks(config)).to(dtype)
-        pipeline.to(args.device)
+            pipeline = _fresh_pipeline(preset).to(dtype)
+        pipeline.to(device)
         for batch in BATCHES:
             row = {"dtype": str(dtype).removeprefix("torch."), "batch": batch}
-            rows.append(row | latency(pipeline, batch, args.repeats))
-            print(json.dumps({k: round(v, 1) if isinstance(v, float) else v for k, v in rows[-1].items()}))
+            rows.append(row | latency(pipeline, batch, repeats))
+            shown = {k: round(v, 1) if isinstance(v, float) else v for k, v in rows[-1].items()}
+            click.echo(json.dumps(shown))
     networks = {
         name: sum(p.numel() for p in getattr(pipeline, name).parameters()) for name in ("unet", "segmenter")
     }
     report = {
         "command": command(),
-        "model": args.model or f"preset {args.preset}, fresh weights",
+        "model": model or f"preset {preset}, fresh weights",
         "image_size": pipeline.config.image_size,
         "parameters": networks,
-        "device": args.device,
-        "threads": args.threads,
+        "device": device,
+        "threads": threads,
         "machine": machine(),
         "torch": torch.__version__,
         "rows": rows,
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_report(output, report)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(latency_command, arguments, "python -m training.benchmarks.latency")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,93 +1,112 @@
-"""What visitors of the app get when several come at once: verdicts a second, and how long each waits.
+"""Load test of the app: verdicts a second, and the waiting time of each client.
 
-    python -m training.benchmarks.load_test --output benchmarks/visitors.json [--visitors 1 8]
+    python -m training.benchmarks.load_test --output benchmarks/load.json [--clients 1 --clients 8]
 
-Serves the app on loopback and lets each visitor send an example over the API, one inspection after the
-other: upload, verdict, overlay and reconstruction as PNG, all counts. The networks run on the GPU where there
-is one, as they do for anybody who starts the app.
+The app runs on loopback; each client sends an example over the API, one inspection after the other. Upload,
+verdict, overlay and reconstruction as PNG all count. The networks run on a GPU if there is one.
 """
 
-import argparse
 import json
 import statistics
+import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import click
 import torch
-from gradio_client import Client, handle_file
 
+from diffusionad.cli.options import output_option, run
 from diffusionad.loading.bundled import demo_model
-from diffusionad.ui import LAUNCH_OPTIONS, build_app
 
 from ..evaluation.provenance import command, machine, versions
+from .report import write_report
 
 EXAMPLE = "stain.png"
 
 
-def load(address: str, model: str, visitors: int, pictures: int) -> dict[str, float | int | str]:
-    """So many visitors at once, each with so many pictures.
+def load(address: str, model: str, clients: int, pictures: int) -> dict[str, float | int | str]:
+    """Let concurrent clients inspect pictures.
+
+    Args:
+        address: address of the app.
+        model: name of an embedded model.
+        clients: number of clients.
+        pictures: number of pictures of each client.
 
     Returns:
-        Verdicts a second over all visitors; seconds from click to verdict; the device that the app names.
+        Verdicts a second over all clients, seconds from request to verdict, and the device of the app.
     """
-    example = handle_file(Path(demo_model(model), "examples", EXAMPLE))
-    clients = [Client(address, verbose=False, download_files=False) for _ in range(visitors)]
+    from gradio_client import Client, handle_file
 
-    def visit(client: Client, count: int) -> list[tuple[float, str]]:
-        seen = []
+    example = handle_file(Path(demo_model(model), "examples", EXAMPLE))
+    connected = [Client(address, verbose=False, download_files=False) for _ in range(clients)]
+
+    def inspect(client: Client, count: int) -> list[tuple[float, str]]:
+        answers = []
         for _ in range(count):
             started = time.perf_counter()
             answer, *_ = client.predict(example, model, api_name="/inspect")
-            seen.append((time.perf_counter() - started, answer["device"]))
-        return seen
+            answers.append((time.perf_counter() - started, answer["device"]))
+        return answers
 
-    with ThreadPoolExecutor(visitors) as threads:
-        list(threads.map(visit, clients, [1] * visitors))  # loads the model; first kernels
+    with ThreadPoolExecutor(clients) as threads:
+        list(threads.map(inspect, connected, [1] * clients))  # loads the model; first kernels
         started = time.perf_counter()
-        seen = [one for each in threads.map(visit, clients, [pictures] * visitors) for one in each]
+        answers = [one for each in threads.map(inspect, connected, [pictures] * clients) for one in each]
         seconds = time.perf_counter() - started
-    waits = sorted(wait for wait, _ in seen)
+    waits = sorted(wait for wait, _ in answers)
     return {
-        "visitors": visitors,
-        "device": seen[0][1],
-        "verdicts_per_second": len(seen) / seconds,
+        "clients": clients,
+        "device": answers[0][1],
+        "verdicts_per_second": len(answers) / seconds,
         "seconds_median": statistics.median(waits),
         "seconds_max": waits[-1],
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.load_test",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
-    parser.add_argument("--model", default="fabric", help="an embedded model, default %(default)s")
-    parser.add_argument("--visitors", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--pictures", type=int, default=20, help="of each visitor, default %(default)s")
-    args = parser.parse_args(arguments)
+@click.command("load_test")
+@click.option("--model", default="fabric", show_default=True, help="Name of an embedded model.")
+@output_option("JSON file to write.")
+@click.option(
+    "--clients",
+    type=click.IntRange(1),
+    multiple=True,
+    default=(1, 8),
+    show_default=True,
+    help="Number of concurrent clients; may repeat.",
+)
+@click.option(
+    "--pictures", type=click.IntRange(1), default=20, show_default=True, help="Pictures of each client."
+)
+def load_test_command(model: str, output: Path, clients: tuple[int, ...], pictures: int) -> None:
+    """Measure verdicts a second and waiting times of the app under load."""
+    from diffusionad.ui import LAUNCH_OPTIONS, build_app
+
     app = build_app([]).queue(max_size=64)
     _, address, _ = app.launch(prevent_thread_lock=True, **LAUNCH_OPTIONS)
     try:
-        rows = [load(address, args.model, count, args.pictures) for count in args.visitors]
+        rows = [load(address, model, count, pictures) for count in clients]
     finally:
         app.close()
     report = {
-        "model": args.model,
-        "pictures_per_visitor": args.pictures,
+        "model": model,
+        "pictures_per_client": pictures,
         "command": command(),
         "machine": machine(),
         "torch_threads": torch.get_num_threads(),
         "versions": versions(),
         "rows": rows,
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(rows, indent=1))
+    write_report(output, report)
+    click.echo(json.dumps(rows, indent=2))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(load_test_command, arguments, "python -m training.benchmarks.load_test")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,41 +1,46 @@
-"""What an optimiser step of a preset takes on this machine: seconds and memory, on the real networks.
+r"""Measure the time and memory of an optimiser step of a preset, on the real networks.
 
-    python -m training.benchmarks.step_cost --preset paper --micro-batch 1 --micro-batches 1 --steps 3 \\
+    python -m training.benchmarks.step_cost --preset paper --micro-batch 1 --micro-batches 1 --steps 3 \
         --output benchmarks/paper_step_cpu.json
 
-The samples are noise, since speed and memory do not depend on what is in a picture. A step of the preset's
-batch takes batch_size / micro_batch micro-batches; their number changes the time of a step, not its memory.
+The samples are noise, since time and memory do not depend on the pictures. A step of the preset's batch takes
+batch_size / micro_batch micro-batches; their number changes the time of a step, not its memory.
 """
 
-import argparse
 import dataclasses
-import json
 import platform
 import resource
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import torch
 from torch import Tensor
 
-from ..config.schema import TrainConfig, load_config, with_optim
+from diffusionad.cli.options import output_option, run
+
+from ..config.schema import TrainConfig, with_optim
 from ..evaluation.provenance import short_path
-from ..train import backward
 from ..trainer.distributed import start_accelerator, with_native_precision
 from ..trainer.networks import build_networks, moving_average
+from ..trainer.steps import Batch, Losses, backward, training_step
+from .options import preset_config, preset_option
+from .report import write_report
 
 
 def measure(config: TrainConfig, steps: int, micro_batches: int) -> dict[str, Any]:
     """Train fresh networks for `steps` steps on noise.
 
     Args:
-        config: settings; `optim.micro_batch_size` samples go through at a time.
-        steps: how many.
-        micro_batches: of each step.
+        config: settings; a micro-batch has `optim.micro_batch_size` samples.
+        steps: number of steps.
+        micro_batches: number of micro-batches of each step.
 
     Returns:
-        Seconds and losses of every step, the peak of memory in GB, the parameters.
+        Seconds and losses of every step, the peak memory in GB, the numbers of parameters.
     """
     accelerator = start_accelerator(config)
     torch.manual_seed(0)
@@ -49,12 +54,16 @@ def measure(config: TrainConfig, steps: int, micro_batches: int) -> dict[str, An
     optimizer = torch.optim.AdamW(weights, lr=1e-5)
     networks = unet, segmenter
     unet, segmenter, optimizer = accelerator.prepare(unet, segmenter, optimizer)
+
+    def losses_of(batch: Batch, noise_count: Tensor) -> Losses:
+        return training_step(batch, unet, segmenter, scheduler, config, noise_count)
+
     seconds, cpu_seconds, losses = [], [], []
     for _ in range(steps):
         batches = [noise_batch(config, accelerator.device) for _ in range(micro_batches)]
         started, cpu_started = time.perf_counter(), time.process_time()
         optimizer.zero_grad(set_to_none=True)
-        found = backward(accelerator, batches, unet, segmenter, scheduler, config)
+        found = backward(accelerator, batches, [unet, segmenter], config, losses_of)
         accelerator.clip_grad_norm_(weights, config.optim.gradient_norm_max or float("inf"))
         optimizer.step()
         for average, net in zip(averages, networks, strict=True):
@@ -65,7 +74,7 @@ def measure(config: TrainConfig, steps: int, micro_batches: int) -> dict[str, An
         print(f"step {len(seconds)}: {seconds[-1]:.1f} s, {found}", flush=True)
     return {
         "seconds_per_step": seconds,
-        "cpu_seconds_per_step": cpu_seconds,  # on a busy machine these say more
+        "cpu_seconds_per_step": cpu_seconds,  # more reliable on a busy machine
         "losses": losses,
         "peak_memory_gb": peak_memory(accelerator.device) / 1e9,
         "parameters": {
@@ -77,7 +86,7 @@ def measure(config: TrainConfig, steps: int, micro_batches: int) -> dict[str, An
 
 
 def noise_batch(config: TrainConfig, device: torch.device) -> dict[str, Tensor]:
-    """A micro-batch in the form of real ones; every second sample is a normal one."""
+    """Draw a micro-batch of noise in the form of real ones; every second sample is normal."""
     n, size = config.optim.micro_batch_size, config.data.image_size
     pictures = {k: torch.randn(n, 3, size, size) for k in ("x_0", "noise_fine", "noise_coarse")}
     label = torch.arange(n) % 2
@@ -92,36 +101,35 @@ def noise_batch(config: TrainConfig, device: torch.device) -> dict[str, Tensor]:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: what torch has held on a GPU; elsewhere the whole process."""
+    """Return the peak memory in bytes: of torch on a GPU, elsewhere of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.benchmarks.step_cost",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--preset", default="paper")
-    parser.add_argument("--micro-batch", type=int, default=1, help="samples at a time")
-    parser.add_argument("--micro-batches", type=int, default=1, help="of each step")
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
-    parser.add_argument("--output", required=True, type=Path, help="JSON file to write")
-    args = parser.parse_args(arguments)
-    config = with_native_precision(load_config(args.preset, args.set))
-    config = with_optim(config, micro_batch_size=args.micro_batch)
-    found = measure(config, args.steps, args.micro_batches)
+@click.command("step_cost")
+@preset_option("paper", "Name of a preset, or a TOML file.")
+@output_option("JSON file to write.")
+@click.option(
+    "--micro-batch", type=click.IntRange(1), default=1, show_default=True, help="Samples of a micro-batch."
+)
+@click.option(
+    "--micro-batches", type=click.IntRange(1), default=1, show_default=True, help="Micro-batches of a step."
+)
+@click.option("--steps", type=click.IntRange(1), default=3, show_default=True, help="Number of steps.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Any other setting.")
+def step_cost_command(
+    preset: str, output: Path, micro_batch: int, micro_batches: int, steps: int, settings: tuple[str, ...]
+) -> None:
+    """Measure time and memory of optimiser steps on the networks of a preset."""
+    config = with_optim(with_native_precision(preset_config(preset, settings)), micro_batch_size=micro_batch)
+    found = measure(config, steps, micro_batches)
     report = {
-        "command": f"python -m training.benchmarks.step_cost --preset {args.preset} "
-        f"--micro-batch {args.micro_batch} "
-        f"--micro-batches {args.micro_batches} --steps {args.steps}"
-        + "".join(f" --set {setting}" for setting in args.set)
-        + f" --output {short_path(str(args.output))}",
+        "command": f"python -m training.benchmarks.step_cost --preset {preset} --micro-batch {micro_batch} "
+        f"--micro-batches {micro_batches} --steps {steps}"
+        + "".join(f" --set {setting}" for setting in settings)
+        + f" --output {short_path(str(output))}",
         **found,
         "precision": config.optim.precision,
         "gradient_checkpointing": config.optim.gradient_checkpointing,
@@ -130,10 +138,14 @@ def main(arguments: list[str] | None = None) -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(f"{found['peak_memory_gb']:.1f} GB at the peak")
+    write_report(output, report)
+    click.echo(f"{found['peak_memory_gb']:.1f} GB at the peak")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(step_cost_command, arguments, "python -m training.benchmarks.step_cost")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,7 +7,7 @@ import pytest
 from small_runs import SMALL
 
 from training.benchmarks import memory, step_cost
-from training.config.schema import load_config
+from training.config.loader import load_config
 
 
 def test_measuring_takes_real_steps_and_writes_them_down(tmp_path: Path) -> None:
