@@ -23,7 +23,7 @@ from diffusionad.cli.options import data_option, run
 from diffusionad.images.image_io import find_images
 from diffusionad.loading.bundled import ASSETS
 
-from ..config.schema import load_config, to_toml
+from ..config.loader import load_config, to_toml
 from ..data.catalog import scan
 from ..evaluation.evaluator import evaluate, headline, write_results
 from ..evaluation.provenance import provenance
