@@ -1,4 +1,4 @@
-"""The card of a published model, and of a data set's worth of them, from the figures of the runs."""
+"""Cards of a published model and of the models of a whole data set, from the figures of the runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +26,12 @@ NON_COMMERCIAL = (
 
 @dataclass(frozen=True)
 class Publication:
-    """What a card says beside what the run says.
+    """Facts of the card that the run does not know.
 
     Attributes:
-        repo_id: where it is published.
-        project_url: from where `pip` installs the package.
-        data: what the model was trained on.
+        repo_id: "org/name".
+        project_url: git repository that `pip` installs the package from.
+        data: data set of the training.
         panel: file of the picture that shows a detection; None without one.
         score_figure: file of the drawing of the test scores; None without one.
     """
@@ -44,7 +44,7 @@ class Publication:
 
 
 def model_card(run: FinishedRun, publication: Publication) -> str:
-    """README.md of a model's repository."""
+    """Return README.md of a model's repository."""
     data, metrics = publication.data, run.metrics
     results = [
         EvalResult(
@@ -86,6 +86,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         recipe=_recipe(run),
         command=f" They come from `{metrics['command']}`." if "command" in metrics else "",
         has_config=bool(run.config),
+        has_marks="mark_memory" in run.components,
         resize_note=_resize_note(run.settings),
         panel=publication.panel,
         score_figure=publication.score_figure,
@@ -93,7 +94,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
 
 
 def index_card(runs: dict[str, FinishedRun], publication: Publication) -> str:
-    """README.md of the repository that lists the models of all categories; `runs` by their repositories."""
+    """Return README.md of the repository that lists the models of all categories, `runs` by repository."""
     columns = {m: label for m, label in LABELS.items() if any(m in run.metrics for run in runs.values())}
     rows = [
         {
@@ -122,7 +123,7 @@ def index_card(runs: dict[str, FinishedRun], publication: Publication) -> str:
 
 def _front_matter(publication: Publication, **values: Any) -> str:
     data = publication.data
-    link = {"license_name": "see-training-data"} if data.license == "other" else {}
+    link: dict[str, Any] = {"license_name": "see-training-data"} if data.license == "other" else {}
     card = ModelCardData(license=data.license, **link, datasets=[data.slug], **values)
     return card.to_yaml()
 
@@ -167,7 +168,7 @@ def _defect_row(name: str, row: dict[str, Any]) -> list[str]:
 
 
 def _calibration(run: FinishedRun) -> dict[str, Any] | None:
-    """The one behind the saved threshold; a threshold that was set by hand has none."""
+    """Return the calibration behind the saved threshold; a threshold that was set by hand has none."""
     calibration = run.settings.get("calibration")
     same = calibration is not None and calibration["threshold"] == run.settings["threshold"]
     return calibration if same else None
@@ -182,7 +183,7 @@ def _threshold(run: FinishedRun) -> str:
         text += (
             f"The threshold promises that at most {percent(calibration['rate'])} of good parts are called "
             f"anomalous, whatever the distribution of the scores; it comes from {calibration['n']} good "
-            "pictures that were neither trained on nor chose anything. "
+            "pictures that took no part in training or in any choice. "
         )
     parts = []
     if "false_alarm_rate" in metrics:
@@ -227,8 +228,6 @@ def _reconstruction(metrics: dict[str, Any]) -> str:
 def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
     config, settings = run.config, run.settings
     optim, model = config.get("optim", {}), config.get("model", {})
-    marks, having = run.metrics.get("known_marks"), run.metrics.get("with_known_marks", {})
-    having = ", ".join(f"{percent(share)} of {kind}" for kind, share in having.items())
     size = f"{settings['image_size']} x {settings['image_size']} pixels"
     if settings["resize_mode"] == "tile":
         size = f"tiles of {size}"
@@ -242,12 +241,6 @@ def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
         (
             "Segmenter",
             f"channels {_listed(model['segmenter_channels'])}" if "segmenter_channels" in model else "",
-        ),
-        (
-            "Known marks",
-            f"{marks} of good parts; what looks like one is no anomaly (in {having} test pictures)"
-            if marks and having
-            else "",
         ),
         ("Steps", f"{optim['max_steps']} of {optim['batch_size']} pictures" if "max_steps" in optim else ""),
         ("Time", f"{run.metrics['train_minutes']:.0f} minutes" if "train_minutes" in run.metrics else ""),
@@ -265,7 +258,7 @@ def _resize_note(settings: dict[str, Any]) -> str:
         shorter_side = settings["shorter_side"]
         scale = f"with a shorter side of {shorter_side} pixels" if shorter_side else "at their own scale"
         return (
-            f" Pictures are inspected {scale}, in overlapping tiles of {side} x {side} pixels; what can only "
-            "be seen in more of a picture than a tile, such as a part in the wrong place, is not found."
+            f" Pictures are inspected {scale}, in overlapping tiles of {side} x {side} pixels; a defect that "
+            "shows only in more of a picture than a tile, such as a part in the wrong place, is not found."
         )
     return f" Pictures are squeezed to {side} x {side} pixels; a defect smaller than a pixel of that is lost."

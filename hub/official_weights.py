@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from diffusers import ModelMixin
-from torch import Tensor
+from torch import Tensor, nn
 
 Weights = dict[str, Tensor]
 
@@ -30,7 +29,7 @@ _WHOLES = {
 
 
 def unet_config(weights: Weights) -> dict[str, Any]:
-    """Sizes of their UNet. The number of heads leaves no trace in the weights.
+    """Read the sizes of their UNet. The number of heads leaves no trace in the weights.
 
     The way up tells all: each level has `layers_per_block` + 1 blocks there, and all levels but the finest
     end with a second residual block, which doubles the picture.
@@ -53,7 +52,7 @@ def unet_config(weights: Weights) -> dict[str, Any]:
 
 
 def unet_weights(weights: Weights, heads_at: Callable[[int], int]) -> Iterator[tuple[str, Tensor]]:
-    """Their UNet's weights by our names.
+    """Yield their UNet's weights by our names.
 
     Args:
         weights: by their names.
@@ -86,8 +85,8 @@ def unet_weights(weights: Weights, heads_at: Callable[[int], int]) -> Iterator[t
 
 
 def segmenter_config(weights: Weights) -> dict[str, Any]:
-    """Sizes of their segmenter."""
-    widths = []
+    """Read the sizes of their segmenter."""
+    widths: list[int] = []
     while (name := f"encoder_segment.block{len(widths) + 1}.0.weight") in weights:
         widths.append(weights[name].shape[0])
     if len(widths) < 2:
@@ -97,7 +96,7 @@ def segmenter_config(weights: Weights) -> dict[str, Any]:
 
 
 def segmenter_weights(weights: Weights) -> Iterator[tuple[str, Tensor]]:
-    """Their segmenter's weights by our names."""
+    """Yield their segmenter's weights by our names."""
     for name, weight in weights.items():
         found = re.fullmatch(r"(?:en|de)coder_segment\.(block|up|db|fin_out)(\d+|_b)?\.(\d+)\.(\w+)", name)
         if found is None:
@@ -114,7 +113,7 @@ def segmenter_weights(weights: Weights) -> Iterator[tuple[str, Tensor]]:
             yield f"{'up' if part == 'up' else 'decoder'}.{level}.{layer}.{kind}", weight
 
 
-def load_weights(network: ModelMixin, weights: Weights, name: str) -> None:
+def load_weights(network: nn.Module, weights: Weights, name: str) -> None:
     """Copy weights into a network; each must find its place, and each place its weight.
 
     Args:

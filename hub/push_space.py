@@ -1,30 +1,19 @@
-"""Publish the app as a Space on the Hugging Face Hub.
+"""Publish the app as a Space on the Hugging Face Hub: the app, the package beside it, and what it needs."""
 
-    python -m hub.push_space org/name --models org/model-a org/model-b
-    python -m hub.push_space org/name --dry-run --output DIR
-
-The Space offers the embedded models and those named: ids, or an organisation for all of its models. The
-second command writes the folder that would be pushed (`python app.py` runs it), and pushes nothing.
-"""
-
-import argparse
 import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import HfApi, SpaceCard, SpaceCardData
+import click
 
-from diffusionad.loading.fingerprint import WEIGHTS
-from diffusionad.loading.hub_errors import hub_errors
-from diffusionad.loading.hub_models import find_models
-from diffusionad.loading.pretrained import CONFIGS
+import diffusionad
+from diffusionad.cli.options import CannotRun, run
 
-from .repo_folder import describe
-from .upload import commit, create, push_errors
+from .push_options import check_dry_run, check_empty, push_options
 
-ROOT = Path(__file__).parents[1]
+CLONE = Path(diffusionad.__file__).parents[1]
 FILES = ("app.py", "requirements.txt", "LICENSE", "NOTICE")
 NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
 
@@ -33,7 +22,6 @@ CPU, ZERO = "cpu-basic", "zero-a10g"
 CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu\n"
 
 MODELS_VARIABLE = "DIFFUSIONAD_MODELS"
-LOADED = ",".join([*CONFIGS, f"segmenter/{WEIGHTS}", f"unet/{WEIGHTS}"])
 
 BODY = """
 # {title}
@@ -42,9 +30,57 @@ Finds defects in pictures of parts after seeing good parts only, and shows what 
 like: norm-guided one-step denoising diffusion ([arXiv 2303.08730](https://arxiv.org/abs/2303.08730)).
 """
 
+EPILOG = """\b
+examples:
+  diffusionad push-space --repo-id org/inspect --model org/bolt --model org/nut
+  diffusionad push-space --repo-id org/inspect --dry-run --output build/space
 
-def write_space_folder(output: Path, models: list[str], hardware: str) -> None:
-    """All that the Space runs: the app, the package beside it, requirements, and its README.
+The second writes the folder that would be pushed; `python app.py` in it runs the Space.
+"""
+
+
+@click.command("push-space", epilog=EPILOG)
+@push_options
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="ID",
+    help="Offer this beside the embedded models: an id on the Hub, or an organisation for all of its models; "
+    "may be given several times.",
+)
+@click.option(
+    "--hardware",
+    default=CPU,
+    show_default=True,
+    help=f"The Hub's name of it: {CPU} is free, {ZERO} is ZeroGPU.",
+)
+def push_space_command(
+    repo_id: str,
+    private: bool,
+    dry_run: bool,
+    output: Path | None,
+    models: tuple[str, ...],
+    hardware: str,
+) -> None:
+    """Publish the screens as a Space on the Hugging Face Hub."""
+    check_dry_run(dry_run, output)
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = output or Path(temporary)
+            write_space_folder(folder, models, hardware)
+            if dry_run:
+                from .repo_folder import describe
+
+                print(f"{repo_id}: {folder}\n{describe(folder)}\n\nNothing was pushed.")
+            else:
+                print(f"Published: {push_space(folder, repo_id, models, hardware, private)}")
+    except (ValueError, OSError) as error:
+        raise CannotRun(str(error)) from error
+
+
+def write_space_folder(output: Path, models: Sequence[str], hardware: str) -> None:
+    """Write all that the Space runs: the app, the package beside it, requirements, and its README.
 
     Args:
         output: a folder that does not exist, or is empty.
@@ -52,85 +88,82 @@ def write_space_folder(output: Path, models: list[str], hardware: str) -> None:
         hardware: the Hub's name of it.
 
     Raises:
+        FileNotFoundError: the project is installed from a wheel.
         ValueError: `output` is not empty.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"`--output`: `{output}` is not empty; choose another folder.")
+    if not all((CLONE / name).is_file() for name in FILES):
+        raise FileNotFoundError(
+            "A Space needs app.py and other files of a clone, which this installation lacks; clone the "
+            "project and run `python -m hub.push_space` there."
+        )
+    check_empty(output)
     output.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        shutil.copyfile(ROOT / name, output / name)
+        shutil.copyfile(CLONE / name, output / name)
     if hardware.startswith("cpu"):
         requirements = (output / "requirements.txt").read_text(encoding="utf-8")
         (output / "requirements.txt").write_text(CPU_INDEX + requirements, encoding="utf-8")
-    shutil.copytree(ROOT / "diffusionad", output / "diffusionad", ignore=NOT_COPIED)
+    shutil.copytree(CLONE / "diffusionad", output / "diffusionad", ignore=NOT_COPIED)
     (output / "README.md").write_text(space_card(models, hardware), encoding="utf-8")
 
 
-def space_card(models: list[str], hardware: str) -> str:
-    """README.md of the Space: the project's own front matter, with the models and the hardware."""
+def space_card(models: Sequence[str], hardware: str) -> str:
+    """Return README.md of the Space: the project's own front matter, with the models and the hardware."""
+    from huggingface_hub import SpaceCard, SpaceCardData
+
     # The project itself is a Space, too: what both need is written once, in its README.
-    data = SpaceCard.load(ROOT / "README.md").data.to_dict()
+    data = SpaceCard.load(CLONE / "README.md").data.to_dict()
     data["suggested_hardware"] = hardware
     ids = [name for name in models if "/" in name]
     if ids:
-        data |= {"models": ids, "preload_from_hub": [f"{repo_id} {LOADED}" for repo_id in ids]}
+        data |= {"models": ids, "preload_from_hub": [f"{repo_id} {preloaded()}" for repo_id in ids]}
     return f"---\n{SpaceCardData(**data).to_yaml()}\n---\n{BODY.format(title=data['title'])}"
 
 
-def push(folder: Path, args: argparse.Namespace) -> str:
-    """Create the Space, set its variable and its hardware, then bring the files, which start it."""
+def preloaded() -> str:
+    """Return the files that every model has, as `preload_from_hub` takes them."""
+    from diffusionad.loading.fingerprint import WEIGHTS
+    from diffusionad.loading.pretrained import CONFIGS
+
+    return ",".join([*CONFIGS, f"segmenter/{WEIGHTS}", f"unet/{WEIGHTS}"])
+
+
+def push_space(folder: Path, repo_id: str, models: Sequence[str], hardware: str, private: bool) -> str:
+    """Create the Space, set its variable and its hardware, then bring the files, which start it.
+
+    Returns:
+        Its address.
+
+    Raises:
+        FileNotFoundError: a model that is not there.
+        OSError: the Hub refuses, or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+
+    from diffusionad.loading.hub_errors import hub_errors
+    from diffusionad.loading.hub_models import find_models
+
+    from .upload import commit, create, push_errors
+
     api = HfApi()
-    for name in args.models:
-        for repo_id in find_models(name):
-            with hub_errors(f"`{repo_id}`"):
-                api.model_info(repo_id)
-    url = create(args.repo, "space", args.private, api, space_sdk="gradio")
-    with push_errors(args.repo):
-        if args.models:
-            api.add_space_variable(args.repo, MODELS_VARIABLE, ",".join(args.models))
-        if args.hardware != CPU:
-            api.request_space_hardware(args.repo, args.hardware)
-    commit(folder, args.repo, "space", "Publish the app", api)
+    for name in models:
+        for model_id in find_models(name):
+            with hub_errors(f"`{model_id}`"):
+                api.model_info(model_id)
+    url = create(repo_id, "space", private, api, space_sdk="gradio")
+    with push_errors(repo_id):
+        if models:
+            api.add_space_variable(repo_id, MODELS_VARIABLE, ",".join(models))
+        if hardware != CPU:
+            # The Hub offers hardware before the client's enumeration lists it.
+            api.request_space_hardware(repo_id, hardware)  # type: ignore[arg-type]
+    commit(folder, repo_id, "space", "Publish the app", api)
     return url
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m hub.push_space",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("repo", metavar="ORG/NAME", help="where to")
-    parser.add_argument("--models", nargs="+", default=[], metavar="ID", help="ids, or organisations")
-    parser.add_argument(
-        "--hardware", default=CPU, help=f"{CPU} is free; {ZERO} is ZeroGPU; any other that the Hub offers"
-    )
-    parser.add_argument("--private", action="store_true", help="only its owners see it")
-    parser.add_argument("--dry-run", action="store_true", help="write the folder, push nothing")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="for --dry-run: where to")
-    return parser
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line."""
-    parser = build_parser()
-    args = parser.parse_args(arguments)
-    if args.dry_run != (args.output is not None):
-        parser.error("--dry-run and --output go together.")
-    if args.repo.count("/") != 1:
-        parser.error(f"ORG/NAME is {args.repo!r}; give your user name or organisation, a slash, and a name.")
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = args.output or Path(temporary)
-            write_space_folder(folder, args.models, args.hardware)
-            if args.dry_run:
-                print(f"{args.repo}: {folder}\n{describe(folder)}\n\nNothing was pushed.")
-            else:
-                print(f"Published: {push(folder, args)}")
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Run the command and return its exit status."""
+    return run(push_space_command, arguments, "python -m hub.push_space")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+import tomlkit
+
 from diffusionad.files import check_finite
 from diffusionad.loading.fingerprint import pipeline_sha256
+from diffusionad.loading.pretrained import COMPONENTS
 
-EVALUATE = "python -m training.evaluation --model {0}/pipeline --data DATA --output {0}"
+EVALUATE = "diffusionad evaluate --model {0}/pipeline --data DATA --output {0}"
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What is read from a run.
+    """A run as it may be published.
 
     Attributes:
         folder: the run folder.
@@ -32,11 +35,19 @@ class FinishedRun:
 
     @property
     def pipeline(self) -> Path:
+        """Folder of the saved pipeline."""
         return self.folder / "pipeline"
 
     @property
     def category(self) -> str:
-        return self.metrics["category"]
+        """Category of the training pictures."""
+        return str(self.metrics["category"])
+
+    @property
+    def components(self) -> list[str]:
+        """Names of the components that the pipeline has."""
+        present = {name: self.settings.get(name) for name in COMPONENTS}
+        return [name for name, entry in present.items() if entry and entry[0]]  # [null, null] is absent
 
 
 def read_run(folder: Path) -> FinishedRun:
@@ -78,7 +89,7 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def without_folders(value: Any) -> Any:
-    """The same, with the names of files in place of absolute paths: where they lay is nobody's business."""
+    """Return `value` with the names of files in place of absolute paths, which are nobody's business."""
     if isinstance(value, dict):
         return {key: without_folders(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -87,9 +98,9 @@ def without_folders(value: Any) -> Any:
 
 
 def config_without_folders(folder: Path) -> str:
-    """The text of config.toml, likewise; its strings are JSON's."""
-    text = (folder / "config.toml").read_text(encoding="utf-8")
-    return re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: json.dumps(_name_only(json.loads(m[0]))), text)
+    """Return the text of config.toml, likewise."""
+    config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    return tomlkit.dumps(without_folders(config))
 
 
 def _name_only(text: str) -> str:

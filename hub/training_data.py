@@ -1,4 +1,4 @@
-"""Which pictures a model was trained on, and the licence that its weights take over from them."""
+"""Data sets that models are trained on, and the licence that weights take over from them."""
 
 import re
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ class DataSet:
     """A data set as the card names it.
 
     Attributes:
-        slug: in the front matter.
-        name: in sentences.
-        license: the Hub's identifier of its licence, which is the weights', too.
-        url: its page, where there is one.
+        slug: its name in the front matter.
+        name: its name in sentences.
+        license: the Hub's identifier of its licence, which holds for the weights, too.
+        url: its page, if it has one.
     """
 
     slug: str
@@ -39,7 +39,7 @@ KNOWN = {
     )
 }
 
-# Names of folders that the archives of the known ones unpack to; their successors have other names.
+# Folder names that the archives of known data sets unpack to; their successors have other names.
 FOLDERS = {
     "mvtec-ad": r"mvtec[-_ ]?(ad|anomaly[-_ ]?detection)?",
     "visa": r"visa(_pytorch)?|visa_20220922",
@@ -48,7 +48,7 @@ FOLDERS = {
 
 
 def data_set_of(path: str, name: str | None, license: str | None) -> DataSet:
-    """The data set that the user names, or that the folder it was trained from is called after.
+    """Return the data set that the user names, or that the folder of the training data is named after.
 
     Args:
         path: `data.path` of the run.
@@ -56,23 +56,23 @@ def data_set_of(path: str, name: str | None, license: str | None) -> DataSet:
         license: `--license`, the Hub's identifier; needed for data that is not known.
 
     Raises:
-        ValueError: it is not known and no licence is given, or another licence is given than its own.
+        ValueError: it is not known and no licence is given, or the licence given is not its own.
     """
     if name is None:
         name = _recognize(path)
     if name is None:
         raise ValueError(
-            f"`--dataset`: what the model was trained on is not known (`data.path` is {path!r}), and the "
-            f"licence of its weights follows from it; give one of {', '.join(KNOWN)}, or any name with "
+            f"`--dataset`: the training data are not known by their folder (`data.path` is {path!r}), and "
+            f"the licence of the weights follows from them; give one of {', '.join(KNOWN)}, or any name with "
             "`--license ID`, such as `--dataset 'Our bolts' --license cc-by-4.0`."
         )
     known = KNOWN.get(name)
-    if known is None and license is None:
-        raise ValueError(
-            f"`--license` is missing: the licence of {name!r} is not known here; give the Hub's identifier "
-            "of it, such as cc-by-4.0 or other."
-        )
     if known is None:
+        if license is None:
+            raise ValueError(
+                f"`--license` is missing: the licence of {name!r} is not known here; give the Hub's "
+                "identifier of it, such as cc-by-4.0 or other."
+            )
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
         return DataSet(slug, name, license)
     if license not in (None, known.license):

@@ -1,11 +1,12 @@
 """A folder as the content of a repository on the Hub, in one commit or in none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+from huggingface_hub.hf_api import RepoSibling
 
 from diffusionad.loading.hub_errors import first_line
 
@@ -13,29 +14,34 @@ from diffusionad.loading.hub_errors import first_line
 # upload. It makes new ones at the next try, which sends only what has not arrived.
 CLOSED_CLIENT_TRIES = 3
 
-# What an earlier push may have left that this one does not write again; all else in a repository stays.
+# Files that an earlier push may have left and this one does not write again; all others in a repository stay.
 OURS = (
-    *("unet/", "segmenter/", "scheduler/", "examples/", "figures/", "panel.png", "config.toml"),
-    "diffusionad/",
+    *("unet/", "segmenter/", "scheduler/", "mark_memory/", "examples/", "figures/", "panel.png"),
+    *("config.toml", "diffusionad/"),
 )
 
 
-def create(repo_id: str, repo_type: str, private: bool, api: HfApi, **space: str) -> str:
-    """Make the repository if there is none; its address.
+def create(repo_id: str, repo_type: str, private: bool, api: HfApi, space_sdk: str | None = None) -> str:
+    """Make the repository if there is none.
 
     Args:
         repo_id: "org/name".
         repo_type: "model" or "space".
         private: for a repository that is made now; an existing one has to be private already.
         api: of the Hub, with a token.
-        space: `space_sdk` of a Space.
+        space_sdk: of a Space, such as "gradio".
+
+    Returns:
+        Its address.
 
     Raises:
         ValueError: the name, or a repository that everybody sees where a private one is asked for.
         OSError: the Hub refuses, or cannot be reached.
     """
     with push_errors(repo_id):
-        url = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, **space)
+        url = api.create_repo(
+            repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk
+        )
         if private and not api.repo_info(repo_id, repo_type=repo_type).private:
             raise ValueError(
                 f"`--private`: `{repo_id}` exists, and everybody sees it; choose another name, or make it "
@@ -67,7 +73,8 @@ def commit(folder: Path, repo_id: str, repo_type: str, title: str, api: HfApi) -
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     with push_errors(repo_id):
         before = api.repo_info(repo_id, repo_type=repo_type)
-        old = [file.rfilename for file in before.siblings if file.rfilename.startswith(OURS)]
+        siblings: Iterable[RepoSibling] = getattr(before, "siblings", None) or ()
+        old = [file.rfilename for file in siblings if file.rfilename.startswith(OURS)]
         for tries_left in reversed(range(CLOSED_CLIENT_TRIES)):
             deletions = (CommitOperationDelete(name) for name in old if name not in files)
             additions = (CommitOperationAdd(name, path) for name, path in sorted(files.items()))
@@ -92,7 +99,7 @@ def push_errors(repo_id: str) -> Iterator[None]:
         yield
     except HFValidationError as error:
         raise ValueError(
-            f"`--repo` is {repo_id!r}, which is no name for a repository: {first_line(error)}."
+            f"`--repo-id` is {repo_id!r}, which is no name for a repository: {first_line(error)}."
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code

@@ -62,7 +62,7 @@ def test_the_code_on_the_card_compiles_and_names_the_repository(finished):
     for block in blocks:
         compile(block, "card", "exec")
         assert '"org/model"' in block
-    assert 'custom_pipeline="org/model", trust_remote_code=True' in blocks[1]
+    assert 'DiffusionPipeline.from_pretrained("org/model", trust_remote_code=True)' in blocks[1]
 
 
 @pytest.mark.parametrize(
@@ -103,11 +103,14 @@ def test_the_card_says_how_pictures_are_cut_into_tiles(finished, shorter_side, s
     assert "squeezed" not in text
 
 
-def test_the_card_says_how_many_marks_are_known(finished):
-    row = "| Known marks | 2193 of good parts; what looks like one is no anomaly (in 45 % of good, 2 % of "
-    found = {"known_marks": 2193, "with_known_marks": {"good": 0.45, "defective": 0.02}}
-    assert f"{row}defective test pictures) |" in card_of(with_metrics(finished, **found)).text
-    assert "Known marks" not in card_of(finished).text
+@pytest.mark.parametrize(
+    ("entry", "says"), [(["diffusionad", "MarkMemory"], True), ([None, None], False), (None, False)]
+)
+def test_the_card_says_that_a_model_knows_marks_of_good_parts(finished, entry, says):
+    run = dataclasses.replace(finished, settings={**finished.settings, "mark_memory": entry})
+    text = " ".join(card_of(run).text.split())
+    assert ("knows marks that good parts carry (`mark_memory`), and fades from the map" in text) is says
+    assert ("mark" in text.replace("marks the repaired", "")) is says
 
 
 def test_the_card_promises_nothing_for_a_threshold_set_by_hand(finished):
@@ -178,7 +181,7 @@ def test_the_card_knows_data_by_the_folder_of_its_archive(path, slug):
     "path", ["/data/bolts", "mvtec_loco_anomaly_detection", "KolektorSDD2", "mvtec_ad_2", ""]
 )
 def test_the_card_is_not_written_for_data_of_unknown_licence(path):
-    with pytest.raises(ValueError, match=r"^`--dataset`: what the model was trained on is not known"):
+    with pytest.raises(ValueError, match=r"^`--dataset`: the training data are not known by their folder"):
         data_set_of(path, None, None)
     with pytest.raises(ValueError, match=r"^`--license` is missing: the licence of 'Our bolts' is not known"):
         data_set_of(path, "Our bolts", None)

@@ -13,7 +13,8 @@ from places import GOLDEN
 from safetensors.torch import load_file
 
 from diffusionad import DiffusionADPipeline, OfficialUNet, norm_guided_one_step
-from hub.import_official import main, read_checkpoint, to_pipeline
+from hub.import_official import main
+from hub.official_checkpoint import read_checkpoint, to_pipeline
 
 SMALL = Size(image=32, base=32, multipliers=(1, 2), attention="16", segmenter_base=2)
 SIZES = {
@@ -45,7 +46,17 @@ def imported(tmp_path):
     def run(size: Size, **args):
         checkpoint = official.write_checkpoint(tmp_path / "params.pt", size, **args)
         assert (
-            main([str(tmp_path / "params.pt"), "--category", "nut", "--output", str(tmp_path / "out")]) == 0
+            main(
+                [
+                    "--checkpoint",
+                    str(tmp_path / "params.pt"),
+                    "--category",
+                    "nut",
+                    "--output",
+                    str(tmp_path / "out"),
+                ]
+            )
+            == 0
         )
         return checkpoint, DiffusionADPipeline.from_pretrained(tmp_path / "out")
 
@@ -158,7 +169,19 @@ class RunsCode:
 def test_what_could_run_code_is_refused_by_name(tmp_path, make, name, capsys):
     checkpoint = official.write_checkpoint(tmp_path / "params.pt", SMALL)
     torch.save({**checkpoint, "extra": make(tmp_path)}, tmp_path / "params.pt")
-    assert main([str(tmp_path / "params.pt"), "--category", "nut", "--output", str(tmp_path / "out")]) == 2
+    assert (
+        main(
+            [
+                "--checkpoint",
+                str(tmp_path / "params.pt"),
+                "--category",
+                "nut",
+                "--output",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 2
+    )
     assert f"params.pt` names {name}, which was not loaded" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out").exists()
 
@@ -242,10 +265,11 @@ def test_a_damaged_checkpoint_is_named(tmp_path, keep):
 
 
 def test_a_missing_checkpoint_and_a_full_folder_are_named(tmp_path, capsys):
-    arguments = [str(tmp_path / "params.pt"), "--category", "nut", "--output", str(tmp_path / "out")]
+    arguments = ["--checkpoint", str(tmp_path / "params.pt"), "--category", "nut"]
+    arguments += ["--output", str(tmp_path / "out")]
     assert main(arguments) == 2
     assert "params.pt` does not exist" in capsys.readouterr().err
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     assert main(arguments) == 2
-    assert "out` is not an empty folder" in capsys.readouterr().err
+    assert "out` is not empty" in capsys.readouterr().err

@@ -5,17 +5,20 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from huggingface_hub import CommitOperationAdd, HfApi
 from loopback_hub import Fault
 from PIL import Image
+from places import ROOT
 
-from diffusionad import DiffusionADPipeline
+from diffusionad import DiffusionADPipeline, learn_marks
 from diffusionad.loading.fingerprint import pipeline_sha256
-from hub import push_model
+from hub import push_model, push_space
 from hub.push_model import main
 
 URL = "https://example.org/diffusionad"
@@ -43,7 +46,7 @@ def push(monkeypatch):
 
     def push(run: Path, *arguments: object, repo: str = "org/model") -> int:
         known = ["--project-url", URL, "--dataset", "Rendered noise", "--license", "cc-by-4.0"]
-        return main([str(run), "--repo", repo, *known, *map(str, arguments)])
+        return main(["--run", str(run), "--repo-id", repo, *known, *map(str, arguments)])
 
     return push
 
@@ -126,7 +129,7 @@ def test_a_push_goes_on_when_one_upload_closes_the_connection_of_another(hub, pu
 
 def test_a_push_that_broke_off_is_continued_by_the_same_command(hub, push, run, capsys):
     hub.faults.append(Fault("POST .*/commit/main", "drop"))
-    assert push(run) == 1
+    assert push(run) == 2
     *bars, error = capsys.readouterr().err.splitlines()  # the client shows how far each file is
     assert error.startswith("python -m hub.push_model: The push to `org/model` broke off")
     assert not [line for line in bars if "Traceback" in line or "Error" in line]
@@ -147,7 +150,7 @@ def test_a_private_push_is_seen_by_its_owners_only(hub, push, run, tmp_path):
 
 def test_a_private_push_to_a_public_repository_is_refused(hub, push, run, capsys):
     hub.add_model("org/model", {"README.md": b"here before"})
-    assert push(run, "--private") == 1
+    assert push(run, "--private") == 2
     assert "`--private`: `org/model` exists, and everybody sees it" in capsys.readouterr().err
     assert pushed(hub).keys() == {"README.md"}
 
@@ -162,7 +165,7 @@ def test_a_private_push_to_a_public_repository_is_refused(hub, push, run, capsys
 )
 def test_a_push_without_the_right_token_says_what_to_do(hub, push, run, capsys, monkeypatch, token, sentence):
     monkeypatch.setenv("HF_TOKEN", token)
-    assert push(run) == 1
+    assert push(run) == 2
     error = capsys.readouterr().err
     assert sentence in error and len(error.splitlines()) == 1
     assert hub.repos == {}
@@ -190,12 +193,12 @@ def test_a_push_needs_figures(hub, push, run, capsys):
     (run / "metrics.json").write_text(
         json.dumps({**metrics, "absent": {"image_auroc": "no defective test picture"}})
     )
-    assert push(run) == 1
+    assert push(run) == 2
     assert "has no image AUROC (no defective test picture)" in capsys.readouterr().err
     (run / "metrics.json").unlink()
-    assert push(run) == 1
+    assert push(run) == 2
     assert (
-        "metrics.json` is missing; measure it first: python -m training.evaluation" in capsys.readouterr().err
+        "metrics.json` is missing; measure it first: diffusionad evaluate --model" in capsys.readouterr().err
     )
     assert hub.requests == []
 
@@ -209,36 +212,76 @@ def test_a_push_needs_figures_of_these_weights(hub, push, run, capsys, changed):
         edit_json(run / "pipeline/model_index.json", t_fine=150)
     else:
         edit_json(run / "metrics.json", pipeline_sha256=None)
-    assert push(run) == 1
+    assert push(run) == 2
     assert "was measured with other weights or settings" in capsys.readouterr().err
     assert hub.requests == []
 
 
 def test_a_push_needs_finite_figures(hub, push, run, capsys):
     edit_json(run / "metrics.json", aupro={"value": float("nan"), "interval": [0.0, 1.0]})
-    assert push(run) == 1
+    assert push(run) == 2
     assert "`metrics.json: aupro: value` is nan; only finite figures" in capsys.readouterr().err
     assert hub.requests == []
 
 
-def test_a_push_needs_to_know_from_where_the_package_is_installed(hub, run, capsys, monkeypatch, tmp_path):
-    arguments = [
-        str(run),
-        "--repo",
-        "org/model",
-        "--dataset",
-        "visa",
-        "--dry-run",
-        "--output",
-        str(tmp_path / "a"),
-    ]
-    monkeypatch.setattr(push_model, "PYPROJECT", tmp_path / "pyproject.toml")
-    (tmp_path / "pyproject.toml").write_text("[project]\n")
-    assert main(arguments) == 1
+@pytest.fixture
+def write_metadata(monkeypatch, tmp_path):
+    """Function (lines) that makes them the metadata of the installed package."""
+
+    def write(*lines: str) -> None:
+        folder = tmp_path / "site/diffusionad-9.0.dist-info"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", "Name: diffusionad", *lines]))
+        monkeypatch.syspath_prepend(str(folder.parent))
+
+    return write
+
+
+def test_a_push_takes_the_address_of_the_project_from_the_installed_package(
+    hub, run, capsys, tmp_path, write_metadata
+):
+    arguments = ["--run", str(run), "--repo-id", "org/model", "--dataset", "visa", "--dry-run"]
+    arguments += ["--output", str(tmp_path / "a")]
+    write_metadata("Version: 9.0", "Project-URL: Issues, https://example.org/issues")
+    assert main(arguments) == 2
     assert "add `[project.urls]` with `Repository" in capsys.readouterr().err
-    (tmp_path / "pyproject.toml").write_text(f"[project]\n[project.urls]\nRepository = {URL!r}\n")
+    write_metadata("Version: 9.0", f"Project-URL: Repository, {URL}", "Project-URL: Issues, https://x.org")
     assert main(arguments) == 0
-    assert URL in (tmp_path / "a/README.md").read_text()
+    assert f"diffusionad @ git+{URL}" in (tmp_path / "a/README.md").read_text()
+
+
+@pytest.mark.parametrize("argument", ["http://example.org/diffusionad", "git@example.org:diffusionad"])
+def test_a_push_refuses_an_address_that_nobody_can_install_from(hub, push, run, capsys, argument):
+    assert push(run, "--project-url", argument) == 2
+    assert f"`--project-url` is {argument!r}; give the https:// address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--dry-run"], "--dry-run and --output go together."),
+        (["--output", "here"], "--dry-run and --output go together."),
+        (["--repo-id", "model"], "'model': give org/name, with your user name or organisation."),
+        (["--repo-id", "a/b/c"], "'a/b/c': give org/name, with your user name or organisation."),
+    ],
+)
+@pytest.mark.parametrize("main", [main, push_space.main], ids=["model", "space"])
+def test_both_pushes_check_their_arguments_alike(hub, main, arguments, sentence, capsys):
+    needed = ["--run", "run"] if main is push_model.main else []
+    assert main([*needed, "--repo-id", "org/name", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and len(error.splitlines()) == 1
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("module", ["push_model", "push_space", "import_official"])
+def test_the_help_of_a_command_imports_nothing_heavy(module):
+    code = f"from hub.{module} import main; main(['--help']); import sys; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    help_text, _, modules = ran.stdout.rstrip().rpartition("\n")
+    assert f"Usage: python -m hub.{module}" in help_text and "--output" in help_text
+    loaded = {name.partition(".")[0] for name in modules.split()}
+    assert loaded & {"torch", "diffusers", "huggingface_hub", "numpy", "jinja2", "gradio"} == set()
 
 
 def test_a_push_tells_nobody_where_things_lay(hub, push, run):
@@ -280,8 +323,53 @@ def test_a_push_of_all_categories_adds_a_card_over_them(hub, push, run, tmp_path
     # One that must not be published keeps all back.
     edit_json(tmp_path / "runs/nut/metrics.json", pipeline_sha256="0")
     edit_json(tmp_path / "runs/bolt/metrics.json", detection_rate=0.1)
-    assert push(tmp_path / "runs", "--category", "all", repo="org/noise") == 1
+    assert push(tmp_path / "runs", "--category", "all", repo="org/noise") == 2
     assert titles(hub, "org/noise-bolt") == ["Publish noise-bolt"]
+
+
+def test_a_push_of_a_model_that_knows_marks_brings_them_in_every_precision(
+    hub, push, run, fresh_pipeline, make_pictures, tmp_path
+):
+    learn_marks(fresh_pipeline, make_pictures(1))
+    fresh_pipeline.save_pretrained(run / "pipeline")
+    edit_json(run / "metrics.json", pipeline_sha256=pipeline_sha256(run / "pipeline"))
+    assert push(run) == 0
+    memory = {"config.json", "diffusion_pytorch_model.safetensors", "diffusionad.py"}
+    memory |= {"diffusion_pytorch_model.fp16.safetensors"}
+    assert pushed(hub).keys() == FILES | {f"mark_memory/{name}" for name in memory}
+    assert b"knows marks that good parts carry" in pushed(hub)["README.md"]
+    pictures = make_pictures(2)
+    expected = fresh_pipeline(pictures)
+    assert expected.known_marks[0]
+    loaded = DiffusionADPipeline.from_pretrained("org/model", cache_dir=tmp_path / "cache")
+    np.testing.assert_array_equal(loaded(pictures).score, expected.score)
+    half = DiffusionADPipeline.from_pretrained("org/model", cache_dir=tmp_path / "cache", variant="fp16")
+    assert torch.equal(half.mark_memory.marks, fresh_pipeline.mark_memory.marks)
+    # Pushed again without them, the repository forgets them.
+    fresh_pipeline.register_modules(mark_memory=None)
+    shutil.rmtree(run / "pipeline")
+    fresh_pipeline.save_pretrained(run / "pipeline")
+    edit_json(run / "metrics.json", pipeline_sha256=pipeline_sha256(run / "pipeline"))
+    assert push(run) == 0
+    assert pushed(hub).keys() == FILES
+
+
+def test_a_push_of_a_model_from_before_version_0_2(hub, push, run, capsys):
+    edit_json(run / "pipeline/model_index.json", mark_similarity=0.85)
+    assert push(run) == 0
+    assert "mark_similarity" not in json.loads(pushed(hub)["model_index.json"])
+    edit_json(run / "pipeline/segmenter/config.json", known_marks=3)
+    edit_json(run / "metrics.json", pipeline_sha256=pipeline_sha256(run / "pipeline"))
+    assert push(run) == 2
+    assert "keeps known marks in its segmenter, as models before version 0.2 did" in capsys.readouterr().err
+
+
+def test_a_pushed_config_names_no_folder_and_keeps_odd_characters(hub, push, run):
+    config = (run / "config.toml").read_text(encoding="utf-8")
+    (run / "config.toml").write_text(config.replace("/noise", "/noise 😀"), encoding="utf-8")
+    assert push(run) == 0
+    published = tomllib.loads(pushed(hub)["config.toml"].decode())
+    assert published == {**tomllib.loads(config), "data": {**published["data"], "path": "noise 😀"}}
 
 
 def test_the_hf_command_downloads_what_was_pushed(hub, push, run, tmp_path):

@@ -12,7 +12,8 @@ import yaml
 from loopback_hub import Fault
 from places import ROOT
 
-from hub.push_space import LOADED, main
+from hub import push_space
+from hub.push_space import main, preloaded
 from hub.repo_folder import describe
 
 MODEL = {"README.md": b"---\nlibrary_name: diffusers\ntags:\n- diffusionad\n---\n"}
@@ -37,7 +38,7 @@ def test_the_project_itself_is_a_space_of_the_hub():
 
 def test_a_pushed_space_has_the_app_the_package_and_the_models(hub):
     hub.add_model("org/model", MODEL)
-    assert main(["org/space", "--models", "org/model", "org"]) == 0
+    assert main(["--repo-id", "org/space", "--model", "org/model", "--model", "org"]) == 0
     space = hub.space("org/space")
     assert space.settings == {"sdk": "gradio", "variables": {"DIFFUSIONAD_MODELS": "org/model,org"}}
     assert {"app.py", "requirements.txt", "LICENSE", "diffusionad/ui/app.py"} <= space.files.keys()
@@ -47,7 +48,7 @@ def test_a_pushed_space_has_the_app_the_package_and_the_models(hub):
     ]
     front = front_matter(space.files["README.md"].data.decode())
     assert front["models"] == ["org/model"]
-    assert front["preload_from_hub"] == [f"org/model {LOADED}"]
+    assert front["preload_from_hub"] == [f"org/model {preloaded()}"]
     assert (front["sdk"], front["python_version"], front["suggested_hardware"]) == (
         "gradio",
         "3.12",
@@ -56,44 +57,51 @@ def test_a_pushed_space_has_the_app_the_package_and_the_models(hub):
 
 
 def test_a_second_push_of_a_space_makes_no_commit(hub):
-    assert main(["org/space"]) == main(["org/space"]) == 0
+    assert main(["--repo-id", "org/space"]) == main(["--repo-id", "org/space"]) == 0
     assert [commit.title for commit in hub.space("org/space").commits[1:]] == ["Publish the app"]
 
 
 def test_a_push_of_a_space_asks_for_its_hardware(hub):
-    assert main(["org/space", "--hardware", "zero-a10g"]) == 0
+    assert main(["--repo-id", "org/space", "--hardware", "zero-a10g"]) == 0
     space = hub.space("org/space")
     assert space.settings["hardware"] == "zero-a10g"
     assert "pytorch.org/whl/cpu" not in space.files["requirements.txt"].data.decode()
-    assert main(["org/small"]) == 0
+    assert main(["--repo-id", "org/small"]) == 0
     assert "pytorch.org/whl/cpu" in hub.space("org/small").files["requirements.txt"].data.decode()
 
 
 def test_a_push_of_a_space_that_the_hub_wants_paid_says_so(hub, capsys):
     hub.faults.append(Fault("POST /api/repos/create", 402))
-    assert main(["org/space"]) == 1
+    assert main(["--repo-id", "org/space"]) == 2
     assert "(402: fault 402); the Hub asks for payment for this kind of Space" in capsys.readouterr().err
 
 
 def test_a_push_of_a_space_with_a_model_that_is_not_there_is_refused(hub, capsys):
-    assert main(["org/space", "--models", "org/absent"]) == 1
+    assert main(["--repo-id", "org/space", "--model", "org/absent"]) == 2
     assert "The Hub has no `org/absent`, or it is private" in capsys.readouterr().err
     assert hub.repos == {}
 
 
 def test_a_dry_run_of_a_space_pushes_nothing(hub, tmp_path, capsys):
-    assert main(["org/space", "--dry-run", "--output", str(tmp_path / "space")]) == 0
+    assert main(["--repo-id", "org/space", "--dry-run", "--output", str(tmp_path / "space")]) == 0
     assert hub.requests == []
     assert describe(tmp_path / "space") in capsys.readouterr().out
-    assert main(["org/space", "--dry-run", "--output", str(tmp_path / "space")]) == 1
+    assert main(["--repo-id", "org/space", "--dry-run", "--output", str(tmp_path / "space")]) == 2
     assert "is not empty; choose another folder" in capsys.readouterr().err
+
+
+def test_a_space_cannot_be_pushed_from_an_installed_wheel(hub, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(push_space, "CLONE", tmp_path)
+    assert main(["--repo-id", "org/space", "--dry-run", "--output", str(tmp_path / "space")]) == 2
+    assert "A Space needs app.py and other files of a clone" in capsys.readouterr().err
+    assert not (tmp_path / "space").exists()
 
 
 @pytest.mark.slow
 def test_the_app_of_a_space_folder_gives_a_verdict_where_the_project_is_not_installed(tmp_path):
     gradio_client = pytest.importorskip("gradio_client")
     folder = tmp_path / "space"
-    assert main(["org/space", "--dry-run", "--output", str(folder)]) == 0
+    assert main(["--repo-id", "org/space", "--dry-run", "--output", str(folder)]) == 0
     # The libraries without the project: a folder in a .pth file is searched, its own .pth files are not.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     [site] = (tmp_path / "venv").glob("lib/python*/site-packages")

@@ -22,7 +22,7 @@ import diffusionad
 from diffusionad import DiffusionADPipeline, learn_marks
 from diffusionad.loading.fingerprint import pipeline_sha256
 from hub import source_statements
-from hub.import_official import to_pipeline
+from hub.official_checkpoint import to_pipeline
 from hub.source_statements import LEFT_OUT
 from hub.standalone_code import flatten, write_standalone_code
 
