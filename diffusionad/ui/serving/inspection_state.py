@@ -224,14 +224,11 @@ def inspect_picture(
     min_area = settings.get("min_region_area", config.min_region_area)
     anomaly_map, score, marks = output.anomaly_map[0], float(output.score[0]), tuple(output.known_marks[0])
     mask, regions, verdict = judge(anomaly_map, score, threshold, calibration, min_area, len(marks))
-    reconstruction = output.reconstruction[0]
-    assert isinstance(reconstruction, Image.Image)  # `output_type` is "pil"
-    height, width = _shown_size(picture.shape[:2], max_side)
-    shown = resize(picture, (height, width))  # in float: rounding a large picture first takes seconds
+    shown, reconstruction = _fit(picture, output.reconstruction[0], max_side)
     return Inspection(
         path=path,
-        picture=_to_pil(shown),
-        reconstruction=reconstruction.resize((width, height), Image.Resampling.BICUBIC),
+        picture=shown,
+        reconstruction=reconstruction,
         anomaly_map=anomaly_map,
         inside=_inside(model, settings, picture.shape[:2]),
         score=score,
@@ -264,11 +261,13 @@ def _calibration_for(
     return calibration
 
 
-def _shown_size(size: tuple[int, int], max_side: int | None) -> tuple[int, int]:
-    """Return the (height, width) at which a picture of this size is shown."""
-    height, width = size
+def _fit(picture: np.ndarray, reconstruction: Any, max_side: int | None) -> tuple[Image.Image, Image.Image]:
+    """Resize a picture, [H,W,3] in [0, 1], and its reconstruction, RGB, to the size that is shown."""
+    height, width = picture.shape[:2]
     scale = min(1, max_side / max(height, width)) if max_side else 1
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    shown = resize(picture, (height, width))  # in float: rounding a large picture first takes seconds
+    return _to_pil(shown), reconstruction.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _inside(model: Model, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
