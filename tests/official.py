@@ -1,9 +1,14 @@
 """Checkpoints in the authors' format with random weights, and their computation as plain functions.
 
-Written from the description of their networks and kept apart from our classes, which are held against it.
+Written from the description of their networks and kept apart from our classes, which are held against it. The
+repository holds a record of what these functions compute for a small checkpoint; some machines also have a
+checkpoint and outputs of the authors' own code. Write the record again, after a considered change, with
+
+    python tests/official.py
 """
 
 import math
+import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +16,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from places import GOLDEN
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+RECORD = Path(__file__).parent / "hub/fixtures/official_small.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,38 @@ class Size:
 
     def heads_at(self, width: int) -> int:
         return self.heads if self.head_channels == -1 else width // self.head_channels
+
+
+SMALL = Size(image=32, base=32, multipliers=(1, 2), attention="16", segmenter_base=2)
+AUTHORS = Size(image=32, base=32, multipliers=(1, 2, 3, 4), attention="32,16,8", segmenter_base=4)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A checkpoint and its outputs.
+
+    Attributes:
+        checkpoint: file in the authors' format.
+        size: sizes of its networks.
+        tensors: `x_0` in [0, 1], `noise_fine` and `noise_coarse`; `unet_of_x_0_at_t200`, the UNet applied to
+            x_0 itself; `x_0_fine`, `x_0_coarse` and `x_0_hat`, clamped; `segmenter_map` [N,1,S,S] after the
+            sigmoid, and `image_score_top50` [N].
+    """
+
+    checkpoint: Path
+    size: Size
+    tensors: dict[str, Tensor]
+
+
+def small_reference(folder: Path) -> Reference:
+    """The record of this repository; its checkpoint is drawn again."""
+    write_checkpoint(folder / "params-small.pt", SMALL)
+    return Reference(folder / "params-small.pt", SMALL, load_file(RECORD))
+
+
+def authors_reference(folder: Path) -> Reference:
+    """Outputs of the authors' own code, where they are beside the repository."""
+    return Reference(GOLDEN / "params-best.pt", AUTHORS, load_file(GOLDEN / "reference.safetensors"))
 
 
 def write_checkpoint(path: Path, size: Size, **args: Any) -> dict[str, Any]:
@@ -279,3 +320,30 @@ def infer(
         "map": anomaly_map[:, 0],
         "score": anomaly_map.flatten(1).topk(50).values.mean(1),
     }
+
+
+def make_inputs(side: int, n: int = 2) -> list[Tensor]:
+    """Smooth pictures in [0, 1] and the noises of both scales, [N,3,side,side] each."""
+    generator = torch.Generator().manual_seed(5)
+    smooth = F.interpolate(torch.rand(n, 3, 4, 4, generator=generator), size=side, mode="bicubic").clamp(0, 1)
+    return [smooth, *(torch.randn(n, 3, side, side, generator=generator) for _ in range(2))]
+
+
+def compute(checkpoint: dict[str, Any], size: Size, inputs: list[Tensor]) -> dict[str, Tensor]:
+    """The tensors of a `Reference`."""
+    found = infer(checkpoint, size, *inputs)
+    t = torch.full((len(inputs[0]),), 200)
+    return {
+        **dict(zip(("x_0", "noise_fine", "noise_coarse"), inputs, strict=True)),
+        "unet_of_x_0_at_t200": unet_forward(checkpoint["unet_model_state_dict"], size, inputs[0], t),
+        **{name: found[name] for name in ("x_0_fine", "x_0_coarse", "x_0_hat")},
+        "segmenter_map": found["map"][:, None],
+        "image_score_top50": found["score"],
+    }
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = write_checkpoint(Path(folder) / "params.pt", SMALL)
+    RECORD.parent.mkdir(exist_ok=True)
+    save_file(compute(drawn, SMALL, make_inputs(SMALL.image)), RECORD)

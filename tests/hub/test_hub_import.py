@@ -8,7 +8,7 @@ import official
 import pytest
 import torch
 import torch.nn.functional as F
-from official import Size
+from official import SMALL, Reference, Size, make_inputs
 from places import GOLDEN
 from safetensors.torch import load_file
 
@@ -16,7 +16,6 @@ from diffusionad import DiffusionADPipeline, OfficialUNet, norm_guided_one_step
 from hub.import_official import main
 from hub.official_checkpoint import read_checkpoint, to_pipeline
 
-SMALL = Size(image=32, base=32, multipliers=(1, 2), attention="16", segmenter_base=2)
 SIZES = {
     "two levels, attention at the lower": SMALL,
     "their 64 pixels, 8 heads": Size(64, 32, (1, 2, 3, 4), "16,8", segmenter_base=4, heads=8),
@@ -27,12 +26,6 @@ SIZES = {
     "heads of 16 channels, attention at the top only": Size(32, 64, (1, 2, 1), "32", 1, head_channels=16),
     "three layers, attention in the middle only": Size(32, 96, (1, 2), "4", 5, heads=3, layers=3),
 }
-
-
-def make_inputs(side: int, n: int = 2) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    smooth = F.interpolate(torch.rand(n, 3, 4, 4, generator=generator), size=side, mode="bicubic").clamp(0, 1)
-    return [smooth, *(torch.randn(n, 3, side, side, generator=generator) for _ in range(2))]
 
 
 def close(found, expected, atol: float = 1e-4) -> None:
@@ -63,37 +56,52 @@ def imported(tmp_path):
     return run
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN.name} is not beside the repository")
+no_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN.name} is not beside the repository")
+
+
+@pytest.fixture(
+    params=[official.small_reference, pytest.param(official.authors_reference, marks=no_golden)],
+    ids=["our record", "the authors' outputs"],
+)
+def reference(request, tmp_path) -> Reference:
+    """A checkpoint of the authors' format and what it computes."""
+    return request.param(tmp_path)
+
+
 @torch.no_grad()
-def test_the_authors_checkpoint_gives_the_authors_outputs():
-    pipeline = to_pipeline(read_checkpoint(GOLDEN / "params-best.pt"), "bottle")
-    reference = load_file(GOLDEN / "reference.safetensors")
-    x_0, noises = reference["x_0"], (reference["noise_fine"], reference["noise_coarse"])
+def test_a_checkpoint_gives_the_recorded_outputs(reference):
+    pipeline = to_pipeline(read_checkpoint(reference.checkpoint), "bottle")
+    tensors = reference.tensors
+    x_0, noises = tensors["x_0"], (tensors["noise_fine"], tensors["noise_coarse"])
     config = pipeline.config
     assert (config.t_fine, config.t_coarse, config.guidance_weight) == (200, 400, 1)
 
-    close(pipeline.unet(x_0, torch.tensor([200, 200])).sample, reference["unet_of_x_0_at_t200"])
+    close(pipeline.unet(x_0, torch.tensor([200, 200])).sample, tensors["unet_of_x_0_at_t200"])
     step = norm_guided_one_step(pipeline.unet, pipeline.scheduler, x_0, *noises, 200, 400, 1.0)
-    close(step.x_0_fine.clamp(-1, 1), reference["x_0_fine"])
-    close(step.x_0_coarse, reference["x_0_coarse"])
-    close(step.x_0_hat, reference["x_0_hat"])
+    close(step.x_0_fine.clamp(-1, 1), tensors["x_0_fine"])
+    close(step.x_0_coarse, tensors["x_0_coarse"])
+    close(step.x_0_hat, tensors["x_0_hat"])
     anomaly_map = pipeline.segmenter(x_0, step.x_0_hat).sigmoid()
-    close(anomaly_map, reference["segmenter_map"])
+    close(anomaly_map, tensors["segmenter_map"])
     k = round(config.top_fraction * config.image_size**2)
     assert k == 50
-    close(anomaly_map.flatten(1).topk(k).values.mean(1), reference["image_score_top50"])
+    close(anomaly_map.flatten(1).topk(k).values.mean(1), tensors["image_score_top50"])
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN.name} is not beside the repository")
-def test_the_functions_that_other_sizes_are_held_against_give_the_authors_outputs_too():
-    reference = load_file(GOLDEN / "reference.safetensors")
-    size = Size(32, 32, (1, 2, 3, 4), "32,16,8", segmenter_base=4)
-    inputs = [reference[name] for name in ("x_0", "noise_fine", "noise_coarse")]
-    found = official.infer(read_checkpoint(GOLDEN / "params-best.pt"), size, *inputs)
-    for name, expected in (("map", "segmenter_map"), ("score", "image_score_top50")):
-        close(found[name], reference[expected].squeeze())
-    for name in ("x_0_fine", "x_0_coarse", "x_0_hat"):
-        close(found[name], reference[name])
+@torch.no_grad()
+def test_the_functions_that_other_sizes_are_held_against_give_the_recorded_outputs_too(reference):
+    inputs = [reference.tensors[name] for name in ("x_0", "noise_fine", "noise_coarse")]
+    found = official.compute(read_checkpoint(reference.checkpoint), reference.size, inputs)
+    assert found.keys() == reference.tensors.keys()
+    for name, expected in reference.tensors.items():
+        close(found[name], expected)
+
+
+def test_the_record_tells_right_from_wrong():
+    record = load_file(official.RECORD)
+    assert record["segmenter_map"].std() > 0.02
+    assert (record["x_0_hat"] - record["x_0"]).abs().mean() > 0.1
+    assert (record["x_0_fine"] - record["x_0_coarse"]).abs().mean() > 0.1
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)

@@ -1,10 +1,10 @@
 """The segmentation network: shapes, options, and the authors' network as one of its configurations."""
 
+import official
 import pytest
 import torch
 import torch.nn.functional as F
 from places import GOLDEN
-from safetensors.torch import load_file
 from torch.serialization import safe_globals
 
 from diffusionad import AnomalySegmenter
@@ -175,24 +175,38 @@ def test_the_authors_architecture_is_one_configuration_of_ours():
     assert expected.std() > 0.01
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"{GOLDEN.name} is not beside the repository")
+@pytest.mark.parametrize(
+    "find",
+    [
+        official.small_reference,
+        pytest.param(
+            official.authors_reference,
+            marks=pytest.mark.skipif(
+                not GOLDEN.is_dir(), reason=f"{GOLDEN.name} is not beside the repository"
+            ),
+        ),
+    ],
+    ids=["our record", "the authors' outputs"],
+)
 @torch.no_grad()
-def test_the_authors_checkpoint_gives_the_authors_map():
+def test_a_checkpoint_of_the_authors_format_gives_the_recorded_map(find, tmp_path):
+    reference = find(tmp_path)
     # The file's settings are a defaultdict, which torch unpickles only as something it knows.
     plain_dict = (lambda _factory: {}, "collections.defaultdict")
     with safe_globals([plain_dict, (str, "builtins.str")]):
-        official = torch.load(GOLDEN / "params-best.pt", weights_only=True)["seg_model_state_dict"]
-    reference = load_file(GOLDEN / "reference.safetensors")
+        theirs = torch.load(reference.checkpoint, weights_only=True)["seg_model_state_dict"]
+    widths = tuple(theirs[f"encoder_segment.block{level}.0.weight"].shape[0] for level in range(1, 7))
 
-    segmenter = AnomalySegmenter(block_out_channels=(4, 8, 16, 32, 32, 32), norm="batch").eval()
-    weights = {name: official.pop(official_name(name)) for name in segmenter.state_dict()}
-    assert official == {}, "weights of theirs without a place in ours"
+    segmenter = AnomalySegmenter(block_out_channels=widths, norm="batch").eval()
+    weights = {name: theirs.pop(official_name(name)) for name in segmenter.state_dict()}
+    assert theirs == {}, "weights of theirs without a place in ours"
     segmenter.load_state_dict(weights)
 
-    anomaly_map = torch.sigmoid(segmenter(reference["x_0"], reference["x_0_hat"]))
-    torch.testing.assert_close(anomaly_map, reference["segmenter_map"], rtol=0, atol=1e-5)
+    tensors = reference.tensors
+    anomaly_map = torch.sigmoid(segmenter(tensors["x_0"], tensors["x_0_hat"]))
+    torch.testing.assert_close(anomaly_map, tensors["segmenter_map"], rtol=0, atol=1e-5)
     top = anomaly_map.flatten(1).topk(50).values.mean(1)
-    torch.testing.assert_close(top, reference["image_score_top50"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(top, tensors["image_score_top50"], rtol=0, atol=1e-5)
 
 
 def test_the_difference_is_a_third_picture_for_the_first_layer():
