@@ -1,4 +1,4 @@
-"""The app, started as a visitor meets it, and the parts behind the screens."""
+"""The app as a process of its own, and the parts behind the page."""
 
 import asyncio
 import html
@@ -26,6 +26,7 @@ from places import APP
 from diffusionad import DiffusionADPipeline, calibrate
 from diffusionad.images.image_io import read_image
 from diffusionad.loading.bundled import demo_models
+from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.regions import Region
 from diffusionad.ui import build_app
 from diffusionad.ui.app import Screens
@@ -691,6 +692,15 @@ def test_the_banner_names_verdict_score_threshold_p_value_rate_and_n(model, pict
     assert "false-alarm rate 2.44 %, n = 40" in text
     moved = verdict_banner(inspected.at_threshold(0.123))
     assert "Threshold moved by hand" in moved and f"{inspected.own_threshold:.3f}" in moved
+
+
+def test_the_banner_counts_the_known_marks_that_were_left_out(model, picture):
+    inspected = inspect_picture(model, str(picture))
+    assert "left out" not in verdict_banner(inspected)
+    mark = KnownMark(position=(3, 4), peak=0.9, remaining_fraction=0.0, similarity=0.99)
+    for count, text in ((1, "1 known mark left out"), (2, "2 known marks left out")):
+        marked = replace(inspected, known_marks=(mark,) * count)
+        assert text in verdict_banner(marked.at_threshold(marked.own_threshold))
 
 
 def test_the_table_lists_the_regions_and_stops_at_ten(model, picture):
