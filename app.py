@@ -23,7 +23,7 @@ def main() -> None:
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("diffusionad").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then, too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that temporary files are removed
     app = build_app(models or None).queue(max_size=64)
     app.launch(**LAUNCH_OPTIONS)
 

@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+from browser_steps import EXAMPLES, GOOD, drop, open_tab, see_verdict
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
-from walking import EXAMPLES, GOOD, drop, open_tab, see_verdict
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser_steps import choose, see_verdict, set_slider, sources, width_of_contents
 from PIL import Image
 from places import PHONE
 from playwright.sync_api import Page, expect
-from walking import choose, see_verdict, set_slider, sources, width_of_contents
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.inspection.results import score_text

@@ -6,9 +6,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from browser_steps import EXAMPLES, GOOD, SLOW, drop, open_tab, see_verdict, width_of_contents
 from places import DESKTOP, PHONE
 from playwright.sync_api import Page, expect
-from walking import EXAMPLES, GOOD, SLOW, drop, open_tab, see_verdict, width_of_contents
 
 # Gradio's list of files has a button inside of a button, and calls it so.
 GRADIOS_OWN = 'aria-label="common.upload"'

@@ -8,11 +8,11 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from browser_steps import EXAMPLES, GOOD, drop, open_tab, see_verdict
 from gradio_client import handle_file
 from gradio_client.utils import Status
 from PIL import Image
 from playwright.sync_api import Page, expect
-from walking import EXAMPLES, GOOD, drop, open_tab, see_verdict
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.inspection.results import score_text

@@ -1,4 +1,4 @@
-"""Steps that several walks through the app share."""
+"""Steps that several browser tests share."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SLOW = {"timeout": 60_000}  # milliseconds
 
 
 def see_verdict(page: Page, word: str | None = None) -> str:
-    """Wait until the large verdict stands there, and read all that it says."""
+    """Wait for the verdict, and return the text of its banner."""
     banner = page.locator("#verdict .verdict.good, #verdict .verdict.anomalous")
     expect(banner).to_be_visible(timeout=120 * SECONDS)
     if word:
@@ -31,22 +31,23 @@ def set_slider(slider: Locator, value: float) -> None:
 
 
 def choose(page: Page, dropdown: str, option: str) -> None:
-    """Choose from a list by its id."""
+    """Choose an option of a dropdown, given by its selector."""
     page.locator(f"{dropdown} input").click()
     page.get_by_role("option", name=option, exact=True).click()
 
 
 def sources(page: Page, selector: str) -> list[str]:
-    """Addresses of the pictures in a part of the page."""
+    """Return the addresses of the pictures in a part of the page."""
     return page.eval_on_selector_all(f"{selector} img", "pictures => pictures.map((p) => p.src)")
 
 
 def width_of_contents(page: Page) -> int:
-    """Wider than the window means that a visitor has to scroll sideways."""
+    """Return the width of the contents; wider than the window means sideways scrolling."""
     return page.evaluate("document.documentElement.scrollWidth")
 
 
 def open_tab(page: Page, name: str) -> None:
+    """Open a tab by its name."""
     overflow = page.locator(".overflow-menu > button")
     if page.viewport_size["width"] == PHONE[0] and name in ("Calibrate", "About") and overflow.is_visible():
         overflow.click()  # a phone has no room for all tabs
@@ -56,5 +57,6 @@ def open_tab(page: Page, name: str) -> None:
 
 
 def drop(page: Page, tab: str, files: list[Path]) -> None:
+    """Add files to the file list of a tab."""
     page.locator(f"#{tab}-files input[type=file]").set_input_files(files)
     expect(page.locator(f"#{tab}-status")).to_contain_text("Press ", **SLOW)
