@@ -2,7 +2,7 @@
 
     python -m training.studies.ablation --model RUN/pipeline --data FOLDER --output benchmarks/ablation_NAME
     python -m training.studies.ablation ... --study steps --study guidance --per-kind 4
-    python -m training.studies.ablation ... --study losses --config RUN/config.toml --minutes 10
+    python -m training.studies.ablation ... --study losses --preset RUN/config.toml --max-minutes 10
 
 Writes NAME.json, NAME.md and plots. Each row is written as soon as it is measured, so the same command
 continues a stopped run. The studies "synthesis" and "losses" train new pipelines and run only when named.
@@ -121,17 +121,17 @@ class Ablation:
             commands = list(dict.fromkeys([*stored["commands"], *commands]))
         self.report: dict[str, Any] = {"commands": commands, **about, "rows": rows}
 
-    def run(self, study: str, data: str, config: str, minutes: float) -> None:
+    def run(self, study: str, data: str, preset: str, minutes: float) -> None:
         """Measure the missing rows of a study.
 
         Args:
             study: one of `STUDIES` or `RETRAINING`.
             data: data set of the studies that train.
-            config: preset or TOML file of the studies that train.
+            preset: preset or TOML file of the studies that train.
             minutes: training time of each of their rows.
         """
         if study in RETRAINING:
-            self._run_retraining(study, data, config, minutes)
+            self._run_retraining(study, data, preset, minutes)
         elif study == "input":
             self._measure(study, "picture and reconstruction", self.pipeline)
             with segmenter_sees_the_picture_twice(self.pipeline):
@@ -143,11 +143,11 @@ class Ablation:
         else:
             self._run_settings(study)
 
-    def _run_retraining(self, study: str, data: str, config: str, minutes: float) -> None:
+    def _run_retraining(self, study: str, data: str, preset: str, minutes: float) -> None:
         for label, override in RETRAINING[study]:
             if not self._has(study, label):
                 with tempfile.TemporaryDirectory() as folder:
-                    run_folder = train_again(data, config, override, minutes, Path(folder, "run"))
+                    run_folder = train_again(data, preset, override, minutes, Path(folder, "run"))
                     self._measure(study, label, load_without_marks(run_folder / "pipeline"))
 
     def _run_settings(self, study: str) -> None:
@@ -175,9 +175,9 @@ class Ablation:
         return any((row["study"], row["label"]) == (study, label) for row in self.report["rows"])
 
 
-def train_again(data: str, config: str, override: str, minutes: float, output: Path) -> Path:
+def train_again(data: str, preset: str, override: str, minutes: float, output: Path) -> Path:
     """Train a run with one setting changed, by the training command, and return its folder."""
-    arguments = ["--data", data, "--preset", config, "--output", str(output), "--set", override]
+    arguments = ["--data", data, "--preset", preset, "--output", str(output), "--set", override]
     command = [sys.executable, "-m", "diffusionad", "train", *arguments, "--max-minutes", str(minutes)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -205,17 +205,26 @@ def subset(records: list[Record], per_kind: int) -> list[Record]:
     help="Study to run; may repeat.  [default: every study that does not train]",
 )
 @click.option(
-    "--config",
+    "--preset",
     default="tiny",
     show_default=True,
-    metavar="PRESET",
+    metavar="NAME",
     help="Preset or TOML file of the studies that train.",
 )
 @click.option(
-    "--minutes", default=30.0, show_default=True, help="Training time of each row of the studies that train."
+    "--max-minutes",
+    default=30.0,
+    show_default=True,
+    help="Training time of each row of the studies that train.",
 )
 def ablation_command(
-    model: str, data: str, output: Path, per_kind: int, studies: tuple[str, ...], config: str, minutes: float
+    model: str,
+    data: str,
+    output: Path,
+    per_kind: int,
+    studies: tuple[str, ...],
+    preset: str,
+    max_minutes: float,
 ) -> None:
     """Measure what each part of the method contributes, on a trained pipeline."""
     try:
@@ -228,7 +237,7 @@ def ablation_command(
         folder = find_folder(model)
         ablation = Ablation(folder, records, output.with_suffix(".json"))
         for study in studies or STUDIES:
-            ablation.run(study, data, config, minutes)
+            ablation.run(study, data, preset, max_minutes)
     except (ValueError, FileNotFoundError) as error:
         raise CannotRun(str(error)) from error
     write_plots(ablation.report["rows"], output)

@@ -101,7 +101,7 @@ def rows_in(output: Path) -> dict[str, str]:
 )
 @click.option(
     "--baseline",
-    metavar="PRESET",
+    metavar="NAME",
     help="Preset or TOML file that the runs changed.  [default: the first run's]",
 )
 @output_option("Markdown file; earlier rows in it stay.")

@@ -1,18 +1,24 @@
-"""A whole benchmark: train and test every category, then print the paper's table.
+"""Reproduction of a benchmark: train and test every category, then print the paper's table.
 
-    python -m training.studies.reproduce --dataset mvtec --root D --preset paper
+    python -m training.studies.reproduce --dataset mvtec --data FOLDER --preset paper
 
-Categories that are finished are skipped, interrupted ones go on: the same command continues after whatever
-stopped it. The tables go into the folder of the runs, too.
+Finished categories are skipped and interrupted ones continue, so the same command continues after any stop.
+The tables go into the folder of the runs.
 """
 
-import argparse
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..cli import WRITES, add_settings, complain, guarded, runs_folder, say, settings_of
+import click
+
+from diffusionad.cli.options import data_option, output_option, run
+
+from ..cli import ResumableCommand, guarded, runs_folder
+from ..config.options import Settings, settings_options
 from ..config.schema import TrainConfig
+from ..console import IS_MAIN_PROCESS, complain, say
 from ..data.catalog import categories
 from ..evaluation.tables import write_tables
 from ..run_folder import is_finished
@@ -35,68 +41,73 @@ DATASETS = {
     "mpdd": ("bracket_black", "bracket_brown", "bracket_white", "connector", "metal_plate", "tubes"),
 }
 # fmt: on
-# What the authors' code treats as textures: foreign textures only, in a random part of the picture.
+# The categories that the authors' code treats as textures: foreign textures only, anywhere in the picture.
 TEXTURES = {"carpet", "grid", "leather", "tile", "wood", "zipper", *CLASSES}
 
 
 def as_in_the_paper(config: TrainConfig, category: str) -> TrainConfig:
-    """The settings of one category: textures and objects are damaged in different ways."""
+    """Return the settings of one category; the defects of textures differ from those of objects."""
     kind = "texture" if category in TEXTURES else "object"
     synthesis = dataclasses.replace(config.synthesis, kind=kind)
     return for_category(dataclasses.replace(config, synthesis=synthesis), category)
 
 
-def chosen_categories(dataset: str, root: str) -> list[str]:
-    """The categories of the benchmark that lie in a folder, in the order of the paper.
+def chosen_categories(dataset: str, data: str) -> list[str]:
+    """Return the categories of the benchmark that a folder holds, in the order of the paper.
 
     Raises:
-        ValueError: none of them.
+        ValueError: the folder holds none of them.
     """
-    there, wanted = categories(root), DATASETS[dataset]
+    there, wanted = categories(data), DATASETS[dataset]
     found = [name for name in wanted if name in there]
     if not found:
         raise ValueError(
-            f"`--root`: `{root}` holds {', '.join(there)}, no category of {dataset} ({', '.join(wanted)})."
+            f"`--data`: `{data}` holds {', '.join(there)}, no category of {dataset} ({', '.join(wanted)})."
         )
     missing = [name for name in wanted if name not in there]
     if missing:
-        say(f"`{root}` lacks {len(missing)} of {len(wanted)} categories: {', '.join(missing)}")
+        say(f"`{data}` lacks {len(missing)} of {len(wanted)} categories: {', '.join(missing)}")
     return found
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.studies.reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--dataset", required=True, choices=sorted(DATASETS))
-    parser.add_argument("--root", required=True, dest="data", metavar="D", help="the data set as downloaded")
-    parser.add_argument(
-        "--output", type=Path, help="folder of the runs (default: $DIFFUSIONAD_RUNS/<dataset>)"
-    )
-    add_settings(parser, preset="paper")
-    args = parser.parse_args(arguments)
+def reproduce(dataset: str, config: TrainConfig, output: Path) -> int:
+    """Train and test every category that is not finished; return 1 where some failed.
 
-    def work() -> int:
-        output = args.output or runs_folder() / args.dataset
-        names, config = chosen_categories(args.dataset, args.data), settings_of(args)
-        data = config.data
-        if not data.texture_folder or data.foreground == "classical":
-            say(
-                "The paper pastes textures of DTD and has masks of the objects; this run has "
-                f"{data.texture_folder or 'built-in textures'} and masks from {data.foreground!r}: "
-                "`--set data.texture_folder=DTD/images --set data.foreground=rembg` comes closer."
-            )
-        failures = run_each(train, config, names, output, configure=as_in_the_paper, say=say)
-        if WRITES and any(is_finished(output / name) for name in names):
-            print(write_tables(output))
-        for name, reason in failures.items():
-            complain(f"{name} failed: {reason}")
-        return 1 if failures else 0
+    Args:
+        dataset: one of `DATASETS`.
+        config: settings of the runs; `data.path` is the data set as downloaded.
+        output: folder of the run folders and the tables.
+    """
+    names, data = chosen_categories(dataset, config.data.path), config.data
+    if not data.texture_folder or data.foreground == "classical":
+        say(
+            "The paper pastes textures of DTD and has masks of the objects; this run has "
+            f"{data.texture_folder or 'built-in textures'} and masks from {data.foreground!r}: "
+            "`--set data.texture_folder=DTD/images --set data.foreground=rembg` comes closer."
+        )
+    failures = run_each(train, config, names, output, configure=as_in_the_paper, say=say)
+    if IS_MAIN_PROCESS and any(is_finished(output / name) for name in names):
+        print(write_tables(output))
+    for name, reason in failures.items():
+        complain(f"{name} failed: {reason}")
+    return 1 if failures else 0
 
-    return guarded(work, parser.prog, sys.argv[1:] if arguments is None else arguments)
+
+@click.command("reproduce", cls=ResumableCommand)
+@click.option("--dataset", required=True, type=click.Choice(sorted(DATASETS)), help="Benchmark of the paper.")
+@data_option("The data set as downloaded.")
+@output_option("Folder of the runs. Default: $DIFFUSIONAD_RUNS/<dataset>.", required=False)
+@settings_options(preset="paper")
+def reproduce_command(dataset: str, data: str, output: Path | None, settings: Settings) -> int:
+    """Train and test every category of a benchmark, then print the paper's table."""
+    return guarded(
+        lambda: reproduce(dataset, settings.config(data), output or runs_folder() / dataset), is_resumed=True
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    return run(reproduce_command, arguments, "python -m training.studies.reproduce")
 
 
 if __name__ == "__main__":

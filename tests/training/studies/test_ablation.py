@@ -131,7 +131,7 @@ def test_losses_are_compared_by_training_again(tiny_model_folder, waves, tmp_pat
     )
     output = tmp_path / "losses"
     arguments = ["--model", str(tiny_model_folder), "--data", str(waves), "--output", str(output)]
-    training = ["--study", "losses", "--config", str(config), "--minutes", "0.01"]
+    training = ["--study", "losses", "--preset", str(config), "--max-minutes", "0.01"]
     assert ablation.main([*arguments, "--per-kind", "1", *training]) == 0
     assert labels_of(output, "losses") == ["paper", "bce_dice"]
     assert "trained again" in output.with_suffix(".md").read_text()

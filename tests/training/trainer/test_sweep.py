@@ -1,4 +1,4 @@
-"""Several categories: a run each, or one model; the push at the end; a whole benchmark."""
+"""Several categories: a run each, or one model; the push at the end."""
 
 import dataclasses
 import json
@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from small_runs import SMALL, arguments, write_squares
 
-from training import cli
 from training import train as training
-from training.config.schema import DataConfig, TrainConfig, load_config
-from training.data.selection import find_pictures, split_each
-from training.studies import reproduce
+from training.config.schema import DataConfig, TrainConfig
+from training.data.selection import find_pictures
+from training.data.split import split_records
 from training.trainer import sweep
 from training.trainer.divergence import TrainingError
 from training.trainer.sweep import push_to_hub, run_each
@@ -59,7 +58,7 @@ def test_several_categories_make_one_model(tree: Path, tmp_path: Path) -> None:
 
 def test_every_category_is_in_each_of_the_three_sets(tree: Path) -> None:
     config = dataclasses.replace(TrainConfig(), data=DataConfig(path=str(tree), category="bottle,carpet"))
-    sets = split_each(find_pictures(config.data), config)
+    sets = split_records(find_pictures(config.data).train, config)
     for paths in sets.values():
         assert {path.parents[2].name for path in paths} == {"bottle", "carpet"}
     assert len({path for paths in sets.values() for path in paths}) == 32
@@ -87,65 +86,55 @@ def test_a_category_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_the_push_is_a_process_and_its_failure_harms_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
-    hub = tmp_path / "clone/hub"
-    hub.mkdir(parents=True)
-    (hub / "__init__.py").touch()
-    (hub / "push_model.py").write_text("import sys; print(sys.argv[1:]); sys.exit('secret' in sys.argv[3])")
-    monkeypatch.setattr(sweep, "CLONE", tmp_path / "clone")
+    package = tmp_path / "diffusionad"  # `python -m` looks into the current folder first
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text("import sys; print(sys.argv[1:]); sys.exit('secret' in sys.argv[5])")
+    monkeypatch.chdir(tmp_path)
     assert push_to_hub(tmp_path / "run", "org/name", private=True)
-    assert f"['{tmp_path / 'run'}', '--repo', 'org/name', '--private']" in capfd.readouterr().out
+    assert f"['push', '--run', '{tmp_path / 'run'}', '--repo-id', 'org/name', '--private']" in (
+        capfd.readouterr().out
+    )
     assert not push_to_hub(tmp_path / "run", "org/secret", private=False)
     error = capfd.readouterr().err
-    assert "The run is finished" in error and "hub.push_model" in error and "--repo org/secret" in error
+    assert "The run is finished" in error and "-m diffusionad push" in error
+    assert "--repo-id org/secret" in error
     push_to_hub(tmp_path / "run", "org/name", private=False, dataset="Our bolts", license="cc-by-4.0")
     said = capfd.readouterr().out
-    assert "'--repo', 'org/name', '--dataset', 'Our bolts', '--license', 'cc-by-4.0']" in said
+    assert "'--repo-id', 'org/name', '--dataset', 'Our bolts', '--license', 'cc-by-4.0']" in said
+
+
+def test_the_push_command_knows_every_option_that_a_run_hands_to_it(tmp_path: Path) -> None:
+    from hub.push_model import push_command
+
+    words = ["--run", str(tmp_path), "--repo-id", "org/name", "--private"]
+    words += ["--dataset", "Our bolts", "--license", "cc-by-4.0"]
+    given = push_command.make_context("push", words).params
+    assert (given["run"], given["repo_id"], given["private"]) == (tmp_path, "org/name", True)
+    assert (given["dataset"], given["license"]) == ("Our bolts", "cc-by-4.0")
 
 
 @pytest.fixture
 def pushes(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """What the command line asks to be pushed."""
+    """What the command line asks to be pushed, after trainings that end at once."""
     asked = []
-    monkeypatch.setattr(cli, "push_to_hub", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(sweep, "push_to_hub", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(training, "train", lambda config, output, resume=False: output)
     return asked
 
 
 def test_the_data_and_its_licence_go_along_to_the_hub(tree: Path, tmp_path: Path, pushes) -> None:
-    def train(config: TrainConfig, output: Path, resume: bool) -> Path:
-        return output
-
     named = ["--dataset", "Our bolts", "--license", "cc-by-4.0"]
     words = ["--data", str(tree), "--output", str(tmp_path / "runs"), "--push-to-hub", "org/name", *named]
-    assert cli.run_training(train, None, [*words, "--category", "bottle"]) == 0
+    assert training.main([*words, "--category", "bottle"]) == 0
     assert pushes == [(tmp_path / "runs", "org/name", False, "Our bolts", "cc-by-4.0")]
     pushes.clear()
-    assert cli.run_training(train, None, [*words, "--category", "all"]) == 0
-    assert ("org/name-bottle", "Our bolts", "cc-by-4.0") in [(push[1], *push[3:]) for push in pushes]
+    assert training.main([*words, "--category", "all"]) == 0
+    assert [push[1] for push in pushes] == ["org/name-bottle", "org/name-carpet"]
+    assert {push[3:] for push in pushes} == {("Our bolts", "cc-by-4.0")}
 
 
 @pytest.mark.parametrize("named", [["--private"], ["--dataset", "Our bolts"], ["--license", "cc-by-4.0"]])
 def test_what_only_concerns_a_push_is_refused_without_one(named: list[str], tmp_path: Path, capsys) -> None:
-    with pytest.raises(SystemExit):
-        cli.run_training(lambda *run: run[1], None, ["--data", str(tmp_path), *named])
+    assert training.main(["--data", str(tmp_path), *named]) == 2
     assert f"{named[0]} says how the run is published; give --push-to-hub" in capsys.readouterr().err
-
-
-def test_a_benchmark_is_reproduced_category_by_category(tree: Path, tmp_path: Path, capsys) -> None:
-    sets = [part for setting in QUICK for part in ("--set", setting)]
-    words = ["--dataset", "mvtec", "--root", str(tree), "--output", str(tmp_path), "--preset", "tiny", *sets]
-    assert reproduce.main(words) == 0
-    said = capsys.readouterr().out
-    assert "lacks 13 of 15 categories" in said
-    assert "| bottle |" in said and "| carpet |" in said and "| **mean** |" in said
-    assert (tmp_path / "table.md").read_text() in said
-    kinds = [load_config(str(tmp_path / c / "config.toml")).synthesis.kind for c in ("bottle", "carpet")]
-    assert kinds == ["object", "texture"]
-    assert reproduce.main(words) == 0
-    again = capsys.readouterr().out
-    assert again.count("finished") == 2 and (tmp_path / "table.md").read_text() in again
-
-
-def test_a_folder_of_another_benchmark_is_refused(tree: Path, tmp_path: Path, capsys) -> None:
-    words = ["--dataset", "visa", "--root", str(tree), "--output", str(tmp_path / "runs")]
-    assert reproduce.main(words) == 2
-    assert "no category of visa" in capsys.readouterr().err
