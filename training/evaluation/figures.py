@@ -153,9 +153,11 @@ def write_samples(pipeline: DiffusionADPipeline, records: list[Record], folder: 
             continue
         record = by_kind[kind][i // len(kinds)]
         result = pipeline(record.image)
+        reconstruction = result.reconstruction[0]
+        assert isinstance(reconstruction, Image.Image)
         picture = panel(
             read_image(record.image),
-            result.reconstruction[0],
+            reconstruction,
             result.anomaly_map[0],
             result.mask[0],
             verdicts_of(result, pipeline.config.calibration)[0],
@@ -167,6 +169,8 @@ def write_samples(pipeline: DiffusionADPipeline, records: list[Record], folder: 
 def _tiles(pipeline: DiffusionADPipeline, record: Record) -> list[Image.Image]:
     """Return picture, ground truth, map and reconstruction, at one size."""
     result = pipeline(record.image)
+    reconstruction = result.reconstruction[0]
+    assert isinstance(reconstruction, Image.Image)
     picture = Image.fromarray((read_image(record.image) * 255 + 0.5).astype(np.uint8))
     scale = min(1, CASE_SIDE / max(picture.size))
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
@@ -178,7 +182,7 @@ def _tiles(pipeline: DiffusionADPipeline, record: Record) -> list[Image.Image]:
         small,
         draw_contours(small, covered > scale**2 / 5) if mask.any() else small,
         heat.resize(size, Image.Resampling.BILINEAR),
-        result.reconstruction[0].resize(size, Image.Resampling.BICUBIC),
+        reconstruction.resize(size, Image.Resampling.BICUBIC),
     ]
 
 

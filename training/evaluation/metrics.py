@@ -112,13 +112,11 @@ class PixelMetrics:
             raise ValueError(f"`mask` has shape {mask.shape}, `anomaly_map` {anomaly_map.shape}.")
         bins = logit_bins(anomaly_map)
         normal = np.bincount(bins[~mask], minlength=BINS)
-        anomalous, overlap, count = np.zeros_like(normal), np.zeros(BINS), 0
-        if mask.any():
-            anomalous = np.bincount(bins[mask], minlength=BINS)
-            labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
-            owner = labels[mask]
-            area = np.bincount(owner, minlength=count + 1)
-            overlap = np.bincount(bins[mask], weights=1 / area[owner], minlength=BINS)
+        anomalous = np.bincount(bins[mask], minlength=BINS)
+        labels, count = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
+        owner = labels[mask]
+        area = np.bincount(owner, minlength=count + 1)
+        overlap = np.bincount(bins[mask], weights=1 / area[owner], minlength=BINS)
         self.normal += normal
         self.anomalous += anomalous
         self.overlap += overlap
