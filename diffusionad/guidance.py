@@ -209,8 +209,9 @@ def iterative_denoising(
     num_inference_steps: int,
     generators: list[torch.Generator],
 ) -> Tensor:
-    """Classical reconstruction, the paper's comparison: noise to t_coarse, then ancestral DDPM steps; no norm
-    guidance.
+    """Reconstruct by classical denoising, the paper's comparison: no norm guidance.
+
+    Noise is added up to t_coarse; ancestral DDPM steps remove it.
 
     Args:
         unet: noise predictor as in `norm_guided_one_step`, called `num_inference_steps` times.
