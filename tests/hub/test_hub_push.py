@@ -284,6 +284,29 @@ def test_the_help_of_a_command_imports_nothing_heavy(module):
     assert loaded & {"torch", "diffusers", "huggingface_hub", "numpy", "jinja2", "gradio"} == set()
 
 
+def test_an_installed_wheel_pushes_models_and_says_that_a_space_needs_a_clone(run, tmp_path):
+    site = tmp_path / "site"  # as a wheel lays the folders out
+    leave = shutil.ignore_patterns("__pycache__", "assets", "ui")
+    shutil.copytree(ROOT / "diffusionad", site / "diffusionad", ignore=leave)
+    shutil.copytree(ROOT / "hub", site / "diffusionad/hub", ignore=leave)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+
+    def call(*arguments: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "diffusionad", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    dry = ["--repo-id", "org/model", "--dry-run", "--output"]
+    known = ["--project-url", URL, "--dataset", "visa"]
+    pushed = call("push", "--run", run, *dry, tmp_path / "repo", *known)
+    assert pushed.returncode == 0, pushed.stderr
+    assert f"git+{URL}" in (tmp_path / "repo/README.md").read_text()
+    assert (tmp_path / "repo/pipeline.py").is_file()
+    space = call("push-space", *dry, tmp_path / "space")
+    assert space.returncode == 2
+    assert "diffusionad push-space: A Space needs app.py and other files of a clone" in space.stderr
+    assert len(space.stderr.splitlines()) == 1
+
+
 def test_a_push_tells_nobody_where_things_lay(hub, push, run):
     assert push(run) == 0
     for name, data in pushed(hub).items():
