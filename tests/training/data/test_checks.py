@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.catalog import main, scan
+from diffusionad.cli.options import run
+from training.cli import catalog_command
+from training.data.catalog import scan
 from training.data.checks import check
 from training.data.records import Record
 
@@ -100,7 +102,7 @@ def test_the_command_prints_a_table_and_then_what_is_wrong(
         noise(tmp_path / name / "test/good/0.png", 100)
         noise(tmp_path / name / "test/hole/1.png", 101)
     noise(tmp_path / "bottle/ground_truth/hole/1_mask.png", 1, (16, 20))
-    assert main([str(tmp_path)]) == 0
+    assert run(catalog_command, ["--data", str(tmp_path)], "catalog") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{tmp_path}: layout of MVTec-AD"
     assert [re.split("  +", line) for line in lines[2:5]] == [
@@ -110,11 +112,11 @@ def test_the_command_prints_a_table_and_then_what_is_wrong(
     ]
 
     (tmp_path / "cable/test/hole/1.png").write_text("no picture")
-    assert main([str(tmp_path)]) == 1
+    assert run(catalog_command, ["--data", str(tmp_path)], "catalog") == 1
     printed = capsys.readouterr()
     assert "unreadable" in printed.out
     assert "cable: the data has 1 faults" in printed.err and "hole/1.png" in printed.err
-    assert main([str(tmp_path / "nowhere")]) == 2
+    assert run(catalog_command, ["--data", str(tmp_path / "nowhere")], "catalog") == 2
     assert "is not a folder" in capsys.readouterr().err
 
 
@@ -123,7 +125,7 @@ def test_the_command_lists_faults_of_one_category_and_shows_the_others(
 ) -> None:
     ten_good(tmp_path / "bottle")
     (tmp_path / "empty/train").mkdir(parents=True)
-    assert main([str(tmp_path)]) == 1
+    assert run(catalog_command, ["--data", str(tmp_path)], "catalog") == 1
     printed = capsys.readouterr()
     assert "\nbottle " in printed.out and printed.err.startswith("empty: `")
     assert scan(tmp_path, "bottle").category == "bottle"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from training.config.schema import TrainConfig
-from training.run_folder import split
+from training.data.split import split
 
 CONFIG = TrainConfig()
 

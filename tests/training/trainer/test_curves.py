@@ -9,23 +9,23 @@ from PIL import Image
 
 from training.config.schema import LogConfig
 from training.trainer.curves import read_log, write_curves
-from training.trainer.logger import Journal, check_available
+from training.trainer.logger import TrainingLogger, check_available
 
 FOUND = {"criterion": 0.5, "synthetic_image_ap": 0.6, "synthetic_pixel_ap": 0.4}
 
 
-def step(journal: Journal, noise: float) -> None:
-    journal.add({"noise": noise, "segmentation": 1.0, "gradient_norm": 2.0})
+def step(logger: TrainingLogger, noise: float) -> None:
+    logger.add({"noise": noise, "segmentation": 1.0, "gradient_norm": 2.0})
 
 
 def test_a_row_is_the_mean_since_the_last_one(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, LogConfig(), step=0, max_steps=4, samples=4)
+    logger = TrainingLogger(tmp_path, LogConfig(), step=0, max_steps=4, samples=4)
     for noise in (1.0, 3.0):
-        step(journal, noise)
-    journal.write(2, minutes=0.1)
-    step(journal, 7.0)
-    journal.write(3, minutes=0.2, found=FOUND)
-    journal.close()
+        step(logger, noise)
+    logger.write(2, minutes=0.1)
+    step(logger, 7.0)
+    logger.write(3, minutes=0.2, found=FOUND)
+    logger.close()
     first, second = read_log(tmp_path / "log.jsonl")
     assert (first["step"], first["noise"], first["gradient_norm"]) == (2, 2.0, 2.0)
     assert (second["step"], second["noise"], second["criterion"]) == (3, 7.0, 0.5)
@@ -34,15 +34,15 @@ def test_a_row_is_the_mean_since_the_last_one(tmp_path: Path) -> None:
         assert len(picture.convert("RGB").getcolors(maxcolors=10**6)) > 20
 
 
-def test_a_resumed_journal_drops_rows_of_steps_that_will_come_again(tmp_path: Path) -> None:
+def test_a_resumed_logger_drops_rows_of_steps_that_will_come_again(tmp_path: Path) -> None:
     rows = [{"step": s, "minutes": s / 10, "noise": 1.0, "segmentation": 1.0} for s in (2, 4, 6)]
     cut = json.dumps(rows[2])[:20]  # the kill came while it was written
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n" + cut)
     assert [row["step"] for row in read_log(tmp_path / "log.jsonl")] == [2, 4, 6]
-    journal = Journal(tmp_path, LogConfig(), step=4, max_steps=8, samples=4)
-    step(journal, 5.0)
-    journal.write(5, minutes=0.6)
-    journal.close()
+    logger = TrainingLogger(tmp_path, LogConfig(), step=4, max_steps=8, samples=4)
+    step(logger, 5.0)
+    logger.write(5, minutes=0.6)
+    logger.close()
     assert [row["step"] for row in read_log(tmp_path / "log.jsonl")] == [2, 4, 5]
 
 

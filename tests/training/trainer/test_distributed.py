@@ -11,11 +11,12 @@ from small_runs import SMALL, arguments, run, write_squares
 from torch.utils.data import default_collate
 
 from training import train as training
-from training.config.schema import load_config
+from training.config.loader import load_config
 from training.synthesis.dataset import SyntheticAnomalies
 from training.trainer.curves import read_log
 from training.trainer.distributed import check_statistics
 from training.trainer.networks import build_networks
+from training.trainer.steps import backward, training_step
 
 # Dice and batch normalisation look at what goes through at a time: dividing the batch changes them.
 DIVISIBLE = [
@@ -75,7 +76,15 @@ def test_micro_batches_have_the_gradients_of_the_whole_batch(good_folder: Path, 
         segmenter.zero_grad()
         batches = [default_collate(drawn[i : i + size]) for i in range(0, 8, size)]
         batches = [{k: v.double() if v.is_floating_point() else v for k, v in b.items()} for b in batches]
-        found.append(training.backward(Accelerator(), batches, unet, segmenter, scheduler, config))
+        found.append(
+            backward(
+                Accelerator(),
+                batches,
+                (unet, segmenter),
+                config,
+                lambda batch, count: training_step(batch, unet, segmenter, scheduler, config, count),
+            )
+        )
         gradients.append([p.grad.clone() for net in (unet, segmenter) for p in net.parameters()])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     for whole, divided in zip(*gradients, strict=True):

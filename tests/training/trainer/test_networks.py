@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_runs import SMALL
 
-from training.config.schema import load_config
+from training.config.loader import load_config
 from training.trainer.networks import build_networks
 
 

@@ -11,14 +11,16 @@ from PIL import Image
 from small_runs import SMALL, arguments, write_squares
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.cli.options import run
 from diffusionad.images.image_io import read_image, resize
 from training import train as training
-from training.config.schema import load_config
+from training.cli import preview_command
+from training.config.loader import load_config
 from training.data.catalog import scan
 from training.evaluation.evaluator import evaluate
 from training.run_folder import checkpoints
 from training.studies.baseline_methods import ReconstructionError
-from training.synthesis import dataset, preview
+from training.synthesis import dataset
 from training.synthesis.dataset import SyntheticAnomalies, crop_window
 from training.trainer.networks import build_networks, build_pipeline
 from training.trainer.validation import Validation
@@ -243,7 +245,7 @@ def test_the_contact_sheet_shows_crops_as_trained_on(numbered: Path, tmp_path: P
     preset = tmp_path / "mine.toml"
     preset.write_text('extends = "tiny"\n[data]\nimage_size = 32\nresize_mode = "tile"\nshorter_side = 0\n')
     words = ["--data", str(numbered.parent), "--preset", str(preset), "--count", "2", "--columns", "1"]
-    preview.main([*words, "--output", str(tmp_path / "sheet.png")])
+    assert run(preview_command, [*words, "--output", str(tmp_path / "sheet.png")], "preview") == 0
     with Image.open(tmp_path / "sheet.png") as sheet:
         shown, another = (np.asarray(sheet)[y : y + 32, :32] for y in (14, 32 + 4 + 2 * 14))
     left, top, _ = shown[0, 0]

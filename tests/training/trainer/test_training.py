@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,13 +20,16 @@ from torch.utils.data import default_collate
 from diffusionad import DiffusionADPipeline
 from diffusionad.guidance import add_noise, alpha_bar_at, predict_x_0
 from training import train as training
-from training.config.schema import load_config
+from training.config.loader import load_config
 from training.run_folder import checkpoints, drop_checkpoints_after
 from training.synthesis.dataset import SampleStream, SyntheticAnomalies
+from training.trainer import sanity_check
 from training.trainer.curves import published_step, read_log
 from training.trainer.distributed import with_native_precision
 from training.trainer.networks import build_networks, moving_average
 from training.trainer.sanity_check import check_compiled
+from training.trainer.steps import has_noise_loss, noise_target, training_step
+from training.trainer.validation import Validation
 
 
 @pytest.fixture(scope="module")
@@ -93,35 +95,6 @@ def test_the_run_is_a_calibrated_pipeline(finished_run: Path, good_folder: Path)
     assert pipeline.config.calibration["rate"] == pytest.approx(1 / 6)
     result = pipeline(good_folder / "test/corner/000.png")
     assert result.anomaly_map[0].shape == (40, 48)
-
-
-def test_the_segmenter_knows_the_marks_of_the_training_pictures(
-    good_folder: Path, finished_run: Path, tmp_path: Path, capsys
-) -> None:
-    pipeline = DiffusionADPipeline.from_pretrained(finished_run / "pipeline")
-    known = pipeline.segmenter.config.known_marks
-    sets = json.loads((finished_run / "splits.json").read_text())
-    seen = [Path(entry["file"]) for name in ("train", "validation") for entry in sets[name]]
-    assert known > 0 and pipeline.learn_marks(seen) == 0
-
-    # Stopped between the weights and the figures, it learns no mark twice.
-    again = shutil.copytree(finished_run, tmp_path / "again")
-    (again / "metrics.json").unlink()
-    assert training.main(arguments(good_folder, again, "--resume", settings=DIVIDED)) == 0
-    assert "learnt" not in capsys.readouterr().out
-    same = DiffusionADPipeline.from_pretrained(again / "pipeline").segmenter.marks
-    assert len(same) == known and torch.equal(same, pipeline.segmenter.marks)
-
-    without = tmp_path / "without"
-    settings = [*SMALL, "model.known_marks=false"]
-    assert training.main(arguments(good_folder, without, settings=settings)) == 0
-    assert DiffusionADPipeline.from_pretrained(without / "pipeline").segmenter.config.known_marks == 0
-
-
-def test_pictures_are_taken_from_all_over_a_list() -> None:
-    assert training.evenly(list("abcdefgh"), 3) == ["a", "c", "f"]
-    assert training.evenly(list("ab"), 5) == ["a", "b"]
-    assert training.evenly(list("ab"), None) == ["a", "b"]
 
 
 def test_no_line_of_the_saved_weights_names_our_training_code(finished_run: Path) -> None:
@@ -220,7 +193,7 @@ def test_a_batch_that_does_not_fit_into_memory_says_what_to_change(
     def full(*inputs: object) -> None:
         raise torch.OutOfMemoryError("as CUDA says it")
 
-    monkeypatch.setattr(training, "training_step", full)
+    monkeypatch.setattr(sanity_check, "training_step", full)
     assert training.main(arguments(good_folder, tmp_path / "run")) == 2
     error = capsys.readouterr().err
     assert "optim.micro_batch_size" in error and "optim.gradient_checkpointing" in error
@@ -233,7 +206,7 @@ def test_what_would_fail_at_the_first_validation_fails_before_the_first_step(
     def broken(*inputs: object, **settings: object) -> None:
         raise ValueError("no panel can be drawn")
 
-    monkeypatch.setattr(training.Validation, "panels", broken)
+    monkeypatch.setattr(Validation, "panels", broken)
     assert training.main(arguments(good_folder, tmp_path / "run")) == 2
     assert "no panel can be drawn" in capsys.readouterr().err
     assert not (tmp_path / "run/config.toml").exists() and not list((tmp_path / "run").glob("*"))
@@ -243,12 +216,10 @@ def test_the_last_weights_that_validation_cannot_tell_from_the_best_are_publishe
     good_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     criteria = iter((0.40, 0.50, 0.49, 0.47))  # after steps 2, 4, 6 and 8
-    measure = training.Validation.run
-    monkeypatch.setattr(
-        training.Validation, "run", lambda *inputs: {**measure(*inputs), "criterion": next(criteria)}
-    )
+    measure = Validation.run
+    monkeypatch.setattr(Validation, "run", lambda *inputs: {**measure(*inputs), "criterion": next(criteria)})
     often = ["log.validations=4", "log.checkpoint_steps=2", "log.keep_checkpoints=9"]
-    settings = [*SMALL, *often, "model.known_marks=false"]  # which the averages do not have
+    settings = [*SMALL, *often]
     assert training.main(arguments(good_folder, tmp_path / "run", settings=settings)) == 0
     assert next(criteria, None) is None
     rows = [row for row in read_log(tmp_path / "run/log.jsonl") if "criterion" in row]
@@ -368,7 +339,7 @@ def test_detaching_the_reconstruction_changes_gradients_and_not_losses(good_fold
     samples = SyntheticAnomalies(sorted((good_folder / "train/good").iterdir()), config, seed=0)
     batch = {k: torch.stack([samples[0, i][k] for i in range(8)]) for k in samples[0, 0]}
     assert 0 < batch["label"].sum() < 8
-    losses = [training.training_step(batch, unet, segmenter, scheduler, c) for c in (config, detached)]
+    losses = [training_step(batch, unet, segmenter, scheduler, c) for c in (config, detached)]
     for name in losses[0]:
         assert losses[0][name].item() == pytest.approx(losses[1][name].item(), rel=1e-4)
     gradients = []
@@ -385,10 +356,8 @@ def test_repair_asks_for_the_picture_before_its_defect_and_counts_every_sample(g
     samples = SyntheticAnomalies(sorted((good_folder / "train/good").iterdir()), config, seed=0)
     batch = default_collate([samples[0, i] for i in range(4)])
     assert (batch["x_0"] - batch["clean"]).abs().amax((1, 2, 3)).min() > 0
-    assert training.denoises(batch, config).all()
-    for noise, scale in zip(
-        training.noise_target(batch, scheduler).chunk(2), ("fine", "coarse"), strict=True
-    ):
+    assert has_noise_loss(batch, config).all()
+    for noise, scale in zip(noise_target(batch, scheduler).chunk(2), ("fine", "coarse"), strict=True):
         alpha_bar = alpha_bar_at(scheduler.alphas_cumprod, batch[f"t_{scale}"], noise)
         x_t = add_noise(batch["x_0"], batch[f"noise_{scale}"], alpha_bar)
         assert torch.allclose(predict_x_0(x_t, noise, alpha_bar), batch["clean"], atol=1e-5)
@@ -399,9 +368,9 @@ def test_without_repair_the_target_is_the_noise_of_normal_samples(good_folder: P
     _, scheduler, _ = build_networks(config)
     samples = SyntheticAnomalies(sorted((good_folder / "train/good").iterdir()), config, seed=0)
     batch = default_collate([samples[0, i] for i in range(8)])
-    assert torch.equal(training.denoises(batch, config), batch["label"] == 0)
+    assert torch.equal(has_noise_loss(batch, config), batch["label"] == 0)
     noise = torch.cat([batch["noise_fine"], batch["noise_coarse"]])
-    assert torch.equal(training.noise_target(batch, scheduler), noise)
+    assert torch.equal(noise_target(batch, scheduler), noise)
 
 
 def test_precision_auto_is_what_the_machine_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,41 +415,6 @@ def test_minutes_become_steps(good_folder: Path, tmp_path: Path, capsys) -> None
     assert f"s a step: {stored.optim.max_steps} steps" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("later", [1.0, 4.0])
-def test_minutes_hold_when_the_pace_changes(
-    good_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: float
-) -> None:
-    clock, step, validate = [0.0], training.training_step, training.Validation.run
-
-    def timed_step(*args) -> dict:
-        clock[0] += 2.0 if clock[0] < 60 else later
-        return step(*args)
-
-    def timed_validation(*args) -> dict:
-        clock[0] += 2.0
-        return validate(*args)
-
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    monkeypatch.setattr(training, "training_step", timed_step)
-    monkeypatch.setattr(training.Validation, "run", timed_validation)
-    learned = []
-
-    def timed_marks(pipeline: DiffusionADPipeline, pictures: list[Path], **settings: int) -> int:
-        learned.extend(pictures)
-        clock[0] += 4.0 * len(pictures)
-        return 1
-
-    monkeypatch.setattr(training, "seconds_per_picture", lambda *_: 4.0)
-    monkeypatch.setattr(training.DiffusionADPipeline, "learn_marks", timed_marks)
-    settings = [*(s for s in SMALL if not s.startswith("log.")), "log.checkpoint_steps=1000"]
-    words = arguments(good_folder, tmp_path / "run", "--max-minutes", "3", settings=settings)
-    assert training.main(words) == 0
-    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
-    assert len(set(learned)) == 4  # a tenth of the minutes, while the others wait
-    assert 2.8 < metrics["train_minutes"] < 3.2  # 5 where the first minute decided and steps took 4 s
-    assert load_config(str(tmp_path / "run/config.toml")).optim.max_steps == metrics["steps"]
-
-
 def test_epochs_become_steps_before_the_first(good_folder: Path, tmp_path: Path) -> None:
     assert training.main(arguments(good_folder, tmp_path / "run", "--max-epochs", "3")) == 0
     sets = json.loads((tmp_path / "run/splits.json").read_text())
@@ -514,7 +448,7 @@ def test_checkpointed_gradients_are_the_same_gradients(good_folder: Path) -> Non
     gradients = []
     for _ in range(2):
         unet.zero_grad()
-        sum(training.training_step(batch, unet, segmenter.eval(), scheduler, config).values()).backward()
+        sum(training_step(batch, unet, segmenter.eval(), scheduler, config).values()).backward()
         gradients.append([p.grad.clone() for p in unet.parameters()])
         unet.enable_gradient_checkpointing()
     assert equal(*gradients)
@@ -525,7 +459,6 @@ def test_compiled_networks_take_the_same_steps_and_save_plain_weights(
     good_folder: Path, tmp_path: Path
 ) -> None:
     smallest = ["model.unet_channels=[16]", "model.unet_layers=1", "optim.detach_reconstruction=false"]
-    smallest.append("model.known_marks=false")  # which fresh networks do not have
     settings = [*SMALL, *smallest, "optim.max_steps=3", "log.loss_steps=1", "log.validations=1"]
     for name in ("plain", "compiled"):
         compiles = f"optim.compile={str(name == 'compiled').lower()}"

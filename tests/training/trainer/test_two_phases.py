@@ -1,4 +1,4 @@
-"""Training in two phases: the UNet alone, then the segmenter on a bank of its reconstructions."""
+"""Training in two phases: the UNet alone, then the segmenter on a replay buffer of its reconstructions."""
 
 import shutil
 import sys
@@ -10,16 +10,16 @@ import torch
 from small_runs import SMALL, arguments, run, write_squares
 
 from training import train as training
-from training.config.schema import load_config
+from training.config.loader import load_config
 from training.run_folder import checkpoints
 from training.trainer.curves import read_log
-from training.trainer.reconstruction_buffer import ReconstructionBank
+from training.trainer.reconstruction_buffer import ReconstructionBuffer
 
 TWO_PHASES = [
     *SMALL,
     "optim.unet_share=0.5",
-    "optim.bank_size=6",
-    "optim.bank_steps=2",
+    "optim.buffer_size=6",
+    "optim.buffer_steps=2",
     "optim.segmenter_crop=16",
     "log.checkpoint_steps=2",
     "log.keep_checkpoints=9",
@@ -77,8 +77,9 @@ import os, sys
 sys.path.insert(0, os.getcwd())  # a script's own folder is searched, not the clone
 import torch
 from training import train
-kept, make = [], train.moving_average
-train.moving_average = lambda *given: kept.append(make(*given)) or kept[-1]
+from training.trainer import state
+kept, make = [], state.moving_average
+state.moving_average = lambda *given: kept.append(make(*given)) or kept[-1]
 status = train.main(sys.argv[2:])
 torch.save([average.state_dict() for average in kept], f"{sys.argv[1]}/rank{os.environ['RANK']}.pt")
 sys.exit(status)
@@ -128,33 +129,33 @@ def numbered(start: int):
         yield {"x_0": torch.full((1, 3, 32, 32), number / 127.5 - 1), "mask": mask, "number": number}
 
 
-def bank(step: int) -> ReconstructionBank:
+def buffer_at(step: int) -> ReconstructionBuffer:
     config = load_config("tiny", TWO_PHASES)
-    start = step // config.optim.bank_steps
-    return ReconstructionBank(numbered(start), lambda batch: batch["x_0"], config, step, rank=0)
+    start = step // config.optim.buffer_steps
+    return ReconstructionBuffer(numbered(start), lambda batch: batch["x_0"], config, step, rank=0)
 
 
 @pytest.mark.parametrize("step", [1, 2, 7, 20])
-def test_a_bank_filled_anew_draws_what_the_old_one_would_have_drawn(step: int) -> None:
-    old = bank(0)
+def test_a_buffer_filled_anew_draws_what_the_old_one_would_have_drawn(step: int) -> None:
+    old = buffer_at(0)
     for _ in range(step):
         old.draw()
     for _ in range(3):
-        expected, found = old.draw(), (new := bank(step)).draw()
+        expected, found = old.draw(), (new := buffer_at(step)).draw()
         assert all(torch.equal(expected[name], found[name]) for name in expected)
         step += 1
     assert new.count == old.count
 
 
-def test_a_bank_slides_over_the_samples() -> None:
-    sliding = bank(0)
+def test_a_buffer_slides_over_the_samples() -> None:
+    sliding = buffer_at(0)
     for _ in range(11):
         sliding.draw()
     assert sorted(sliding.x_0[:, 0, 0, 0].tolist()) == [5, 6, 7, 8, 9, 10]
 
 
 def test_most_crops_of_damaged_samples_show_the_damage() -> None:
-    crops = [bank(step).draw() for step in range(0, 40, 2)]
+    crops = [buffer_at(step).draw() for step in range(0, 40, 2)]
     x_0, label = (torch.cat([crop[name] for crop in crops]) for name in ("x_0", "label"))
     damaged = ((x_0[:, 0, 0, 0] + 1) * 127.5).round().long() % 2 == 1
     assert label[damaged].float().mean() > 0.85
@@ -163,11 +164,11 @@ def test_most_crops_of_damaged_samples_show_the_damage() -> None:
     assert crops[0]["mask"].shape == (8, 1, 16, 16)
 
 
-def test_a_bank_does_not_turn_what_lies_in_one_position() -> None:
+def test_a_buffer_does_not_turn_what_lies_in_one_position() -> None:
     ramp = torch.linspace(-1, 1, 32).expand(1, 3, 32, 32)  # grows from left to right
     config = load_config("tiny", TWO_PHASES)
     sample = {"x_0": ramp, "mask": torch.zeros(1, 1, 32, 32)}
-    drawn = ReconstructionBank(repeat(sample), lambda batch: batch["x_0"], config, 0, rank=0).draw()
+    drawn = ReconstructionBuffer(repeat(sample), lambda batch: batch["x_0"], config, 0, rank=0).draw()
     assert (drawn["x_0"].diff(dim=3) > 0).all() and (drawn["x_0_hat"].diff(dim=3) > 0).all()
 
 
