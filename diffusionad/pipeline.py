@@ -169,7 +169,7 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         batch_size: int = 8,
         output_type: str = "pil",
         return_dict: bool = True,
-    ) -> DiffusionADOutput | tuple:
+    ) -> DiffusionADOutput | Any:  # Any: a tuple, on request
         """Inspect pictures. Every setting left at None is the one saved with the model.
 
         On a CPU the same picture gives the same bits alone, in any batch and in any order (one machine, dtype

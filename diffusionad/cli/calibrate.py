@@ -95,8 +95,9 @@ def _calibration_text(calibration: "Calibration", output: Path) -> str:
     from diffusionad.inspection.results import percent, score_text
 
     smallest = 1 / (calibration.n + 1)
+    pixel_threshold = calibration.pixel_threshold_at(calibration.threshold)
     text = f"Threshold {score_text(calibration.threshold, 4)}, "
-    text += f"pixel threshold {score_text(calibration.pixel_threshold, 4)}: "
+    text += f"pixel threshold {score_text(pixel_threshold, 4)}: "
     text += f"false-alarm rate {percent(calibration.rate)}, n = {calibration.n} "
     text += f"(these pictures support {percent(smallest)} at best).\n"
     return (

@@ -192,7 +192,7 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
 
     from diffusionad.inspection.inspector import common_root
     from diffusionad.inspection.results import ResultWriter, header
-    from diffusionad.inspection.watch import Stop
+    from diffusionad.interrupts import StopRequest
 
     started = time.perf_counter()
     head = header(inspector.pipeline, inspection.model)
@@ -205,7 +205,7 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
     # The bar is for a person at a terminal, not for a log file.
     bar_hidden = True if inspection.quiet else None
     with (
-        Stop() as stop,
+        StopRequest() as stop,
         ResultWriter(inspection.output, head, len(files)) as writer,
         tqdm(total=len(files), unit="picture", disable=bar_hidden, leave=False) as bar,
     ):
@@ -253,13 +253,14 @@ def _summary_text(
 
 def _watch(inspection: Inspection, watched: Path, inspector: "Inspector") -> int:
     from diffusionad.inspection.inspector import OVERLAYS, PANELS
-    from diffusionad.inspection.watch import Stop, WatchLog, watch
+    from diffusionad.inspection.watch import WatchLog, watch
+    from diffusionad.interrupts import StopRequest
     from diffusionad.postprocessing.drift import WINDOW
 
     folder, output = (Path(os.path.abspath(path)) for path in (watched, inspection.output))
     log = WatchLog(inspection.output / "watched.jsonl")
     monitor = _monitor(inspector.pipeline)
-    with Stop() as stop:
+    with StopRequest() as stop:
         if not inspection.quiet:
             print(f"Watching {watched}; Ctrl-C ends it.", file=sys.stderr, flush=True)
         watch(

@@ -32,8 +32,8 @@ def learn_marks_command(
 ) -> int:
     """Teach a model the marks that good parts carry, such as stamps of a fixture.
 
-    Later maps fade where a known mark comes back. Show good parts only, and none that calibrates the model: the
-    threshold does not hold any more, so calibrate OUTPUT afterwards.
+    Later maps fade where a known mark comes back. Show good parts only, and none that calibrates the model:
+    the threshold does not hold any more, so calibrate OUTPUT afterwards.
     """
     from diffusionad.images.image_io import find_images
 

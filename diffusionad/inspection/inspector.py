@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from PIL import Image
 
 from diffusionad.images.image_io import read_image
 from diffusionad.inspection.panel import panel
@@ -21,7 +22,7 @@ OVERLAYS, PANELS = "overlays", "panels"  # folders under the output folder
 
 
 class Inspector:
-    """Files in, results out, one after the other: memory holds a single batch.
+    """Inspect files one after the other; memory holds a single batch.
 
     Args:
         pipeline: with the settings that apply to all pictures.
@@ -57,23 +58,24 @@ class Inspector:
             A result per file, in their order.
         """
         for batch in self._batches(files):
-            pictures = [picture for _, picture in batch if isinstance(picture, np.ndarray)]
-            output = self.pipeline(pictures, batch_size=self.batch_size) if pictures else None
-            verdicts = verdicts_of(output, self.pipeline.config.calibration) if output else []
-            position = iter(range(len(pictures)))
+            readable = [(file, picture) for file, picture in batch if isinstance(picture, np.ndarray)]
+            results = self._inspect(readable, root) if readable else iter(())
             for file, picture in batch:
-                if isinstance(picture, str):
-                    yield Result(file, error=picture)
-                    continue
-                i = next(position)
-                yield Result(
-                    file=file,
-                    verdict=verdicts[i],
-                    regions=tuple(output.regions[i]),
-                    known_marks=tuple(output.known_marks[i]),
-                    seconds=round(output.timings["total"] / len(pictures), 4),
-                    overlay=self._draw(file, root, picture, output, i, verdicts[i]),
-                )
+                yield Result(file, error=picture) if isinstance(picture, str) else next(results)
+
+    def _inspect(self, batch: list[tuple[Path, np.ndarray]], root: Path) -> Iterator[Result]:
+        """Yield a result per picture; each is drawn when its turn comes."""
+        output = self.pipeline([picture for _, picture in batch], batch_size=self.batch_size)
+        verdicts = verdicts_of(output, self.pipeline.config.calibration)
+        for i, (file, picture) in enumerate(batch):
+            yield Result(
+                file=file,
+                verdict=verdicts[i],
+                regions=tuple(output.regions[i]),
+                known_marks=tuple(output.known_marks[i]),
+                seconds=round(output.timings["total"] / len(batch), 4),
+                overlay=self._draw(file, root, picture, output, i, verdicts[i]),
+            )
 
     def _draw(
         self,
@@ -84,11 +86,12 @@ class Inspector:
         i: int,
         verdict: Verdict,
     ) -> Path | None:
-        """Where the overlay went; None without one."""
+        """Draw a picture's panel and overlay; return the overlay's place, None without one."""
         name = png_name(Path(os.path.abspath(file)).relative_to(root))
         anomaly_map, mask = output.anomaly_map[i], output.mask[i]
         if self.panels:
-            drawn = panel(picture, output.reconstruction[i], anomaly_map, mask, verdict, title=file.name)
+            reconstruction = cast(Image.Image, output.reconstruction[i])  # output_type is "pil"
+            drawn = panel(picture, reconstruction, anomaly_map, mask, verdict, title=file.name)
             save_png(drawn, self.output / PANELS / name)
         if not self.overlays:
             return None
@@ -97,8 +100,9 @@ class Inspector:
         return self.output / OVERLAYS / name
 
     def _batches(self, files: Iterable[Path]) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
-        """Files with their picture, [H,W,3] in [0,1], or with the reason why there is none."""
-        batch, pixels = [], 0
+        """Yield files with their picture, [H,W,3] in [0,1], or with the reason why there is none."""
+        batch: list[tuple[Path, np.ndarray | str]] = []
+        pixels = 0
         for file in files:
             picture = read_or_explain(file)
             batch.append((file, picture))
@@ -111,7 +115,7 @@ class Inspector:
 
 
 def read_or_explain(file: Path) -> np.ndarray | str:
-    """[H,W,3] float32 in [0, 1], or why the file cannot be read, in one line."""
+    """Read a picture, [H,W,3] float32 in [0, 1], or return in one line why it cannot be read."""
     try:
         return read_image(file)
     except Exception as error:
@@ -120,11 +124,11 @@ def read_or_explain(file: Path) -> np.ndarray | str:
 
 
 def common_root(files: Iterable[Path]) -> Path:
-    """The deepest folder that holds all files, absolute."""
+    """Return the deepest folder that holds all files, absolute."""
     return Path(os.path.commonpath([os.path.abspath(file.parent) for file in files]))
 
 
 def png_name(relative: Path) -> Path:
-    """`a/x.png` for `a/x.png`, but `a/x.jpg.png` for `a/x.jpg`: no two pictures share a name."""
+    """Return `a/x.png` for `a/x.png`, but `a/x.jpg.png` for `a/x.jpg`: no two pictures share a name."""
     is_unambiguous = relative.suffix == ".png" and "." not in relative.stem
     return relative if is_unambiguous else relative.with_name(f"{relative.name}.png")

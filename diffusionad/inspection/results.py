@@ -47,9 +47,9 @@ class Verdict:
         score: in [0, 1].
         threshold: in [0, 1].
         p_value: probability that a normal picture scores this high; None without a fitting calibration.
-        false_alarm_rate: what the calibration promises at this threshold; None where it promises nothing.
+        false_alarm_rate: promise of the calibration at this threshold; None without one.
         n: number of normal pictures behind the p-value; None without one.
-        marks_left_out: how many marks were taken off the map, as good parts carry them.
+        marks_left_out: number of marks faded in the map, as good parts carry them.
     """
 
     is_anomalous: bool
@@ -66,7 +66,7 @@ class Verdict:
 
     @property
     def details(self) -> str:
-        """Such as `score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)`."""
+        """Return a sentence such as `score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)`."""
         above = self.score > self.threshold
         digits = 3  # more where the two would look the same
         while digits < 9 and above and score_text(self.score, digits) == score_text(self.threshold, digits):
@@ -91,19 +91,22 @@ class Verdict:
 
 
 def score_text(score: float, digits: int = 3) -> str:
-    """A score, peak or threshold for a person to read: `0.413`; as `0.9999` where `1.000` would claim that
-    nothing can be above it, but `1.000` where five decimals would not tell.
+    """Return a score, peak or threshold for a person to read.
+
+    It is `0.413`; `0.9999` where `1.000` would claim that nothing can be above it; `1.000` where five
+    decimals would not tell.
     """
     digits = next((n for n in range(digits, 6) if round(score, n) < 1), digits)
     return f"{score:.{digits}f}"
 
 
 def percent(rate: float) -> str:
+    """Return a rate as `0.2 %`."""
     return f"{100 * rate:.3g} %"
 
 
-def verdicts_of(output: "DiffusionADOutput", calibration: dict | None) -> list[Verdict]:
-    """The verdicts of one call.
+def verdicts_of(output: "DiffusionADOutput", calibration: dict[str, Any] | None) -> list[Verdict]:
+    """Return the verdicts of one call.
 
     Args:
         output: of the pipeline, N pictures.
@@ -112,16 +115,17 @@ def verdicts_of(output: "DiffusionADOutput", calibration: dict | None) -> list[V
     Returns:
         N verdicts.
     """
-    has_p = output.p_value is not None
-    promises = has_p and calibration["threshold"] == output.threshold
+    # The pipeline returns p-values only where its calibration fits.
+    fitting = calibration if output.p_value is not None else None
+    promises = fitting is not None and fitting["threshold"] == output.threshold
     return [
         Verdict(
             is_anomalous=bool(output.is_anomalous[i]),
             score=float(score),
             threshold=output.threshold,
-            p_value=float(output.p_value[i]) if has_p else None,
-            false_alarm_rate=calibration["rate"] if promises else None,
-            n=calibration["n"] if has_p else None,
+            p_value=None if output.p_value is None else float(output.p_value[i]),
+            false_alarm_rate=fitting["rate"] if fitting and promises else None,
+            n=fitting["n"] if fitting else None,
             marks_left_out=len(output.known_marks[i]),
         )
         for i, score in enumerate(output.score)
@@ -136,7 +140,7 @@ class Result:
         file: the picture.
         verdict: None when it could not be read.
         regions: anomalous regions, highest peak first.
-        known_marks: what was taken off the map, as good parts carry it.
+        known_marks: marks faded in the map, as good parts carry them.
         seconds: of the networks and the scoring, the picture's share of its batch.
         overlay: the picture drawn for it, if any.
         error: why it could not be read.
@@ -152,11 +156,11 @@ class Result:
 
     @property
     def word(self) -> str:
-        """anomalous, normal or error."""
+        """Return anomalous, normal or error."""
         return self.verdict.word if self.verdict else "error"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; the same keys for every picture."""
+        """Return plain JSON types; the same keys for every picture."""
         verdict = self.verdict
         return {
             "file": str(self.file),
@@ -175,11 +179,11 @@ class Result:
 
 
 def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
-    """What inspects and how, the head of results.json.
+    """Return the head of results.json: model, device, settings, calibration, versions.
 
     Args:
         pipeline: with its settings.
-        model: what the user calls it.
+        model: as the user names it.
     """
     settings = pipeline.settings()
     calibration = settings.pop("calibration")
@@ -199,7 +203,7 @@ def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
 
 
 class ResultWriter:
-    """Streams results into `results.csv` and `results.json`, which appear, whole, when the writer is closed.
+    """Stream results into `results.csv` and `results.json`, which appear whole when the writer is closed.
 
     Until then they grow under the names `.results.….partial`; nothing is kept in memory. An exception closes
     the files properly, too: the results until then are kept. The column `boxes` of
@@ -207,7 +211,7 @@ class ResultWriter:
 
     Args:
         folder: where to write; must exist.
-        header: what was inspected and how, the head of the JSON file.
+        header: head of the JSON file, as `header` returns it.
         total: number of pictures to come, tells a complete run from an interrupted one.
     """
 

@@ -1,52 +1,20 @@
-"""A folder under watch: every finished new picture is inspected once, also over restarts. Standard library
-only.
-"""
+"""A folder under watch: every finished new picture is inspected once, also over restarts."""
 
 import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from types import FrameType
 
 from diffusionad.images.image_io import IMAGE_SUFFIXES
 from diffusionad.inspection.results import Result
+from diffusionad.interrupts import StopRequest
 
 # Polls for which a file may be unreadable and unchanged before it counts as broken, not as half-written.
 PATIENCE = 5
 
 # What tells one content of a file from the next: (mtime_ns, size).
 Stamp = tuple[int, int]
-
-
-class Stop:
-    """Ctrl-C or SIGTERM as a wish: the picture in hand is finished first. A second Ctrl-C interrupts."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-
-    def __enter__(self) -> "Stop":
-        self._previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._event.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._event.set()
-
-    @property
-    def requested(self) -> bool:
-        return self._event.is_set()
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, but no longer than until the wish."""
-        self._event.wait(seconds)
 
 
 class WatchLog:
@@ -78,6 +46,7 @@ class WatchLog:
         return self._done.get(str(file)) == stamp
 
     def append(self, line: str, file: Path, stamp: Stamp) -> None:
+        """Write a line to the disk before anything else happens."""
         with open(self.path, "ab", buffering=0) as log:
             log.write(f"{line}\n".encode("ascii"))
             os.fsync(log.fileno())
@@ -88,7 +57,7 @@ def watch(
     folder: Path,
     log: WatchLog,
     inspect: Callable[[Sequence[Path]], Iterable[Result]],
-    stop: Stop,
+    stop: StopRequest,
     interval: float = 1.0,
     ignore: Sequence[Path] = (),
 ) -> None:
@@ -146,7 +115,7 @@ def _scan(folder: Path, ignore: Sequence[Path]) -> Iterable[tuple[Path, Stamp]]:
 
 
 def _stamp(file: Path) -> Stamp | None:
-    """None when the file is gone, or cannot be looked at."""
+    """Return a file's stamp; None when it is gone, or cannot be looked at."""
     try:
         status = file.stat()
     except OSError:

@@ -19,6 +19,7 @@ from PIL import Image
 from diffusionad import DiffusionADPipeline
 from diffusionad.cli.main import main
 from diffusionad.inspection.inspector import Inspector
+from diffusionad.inspection.mark_learning import learn_marks
 from diffusionad.inspection.results import Verdict
 
 NAMES = ("a/0.png", "a/1.jpg", "b/0.png", "b/deep/3.png")
@@ -155,7 +156,7 @@ def test_help_is_answered_without_loading_torch():
         ("--watch missing", "--watch: `missing` is no folder"),
         ("--watch PICTURES --interval 0", "--interval is 0; give a number of seconds above 0"),
         ("PICTURES --batch-size 0", "--batch-size is 0; give at least 1"),
-        ("PICTURES --model /missing", "--model: `/missing` is neither a folder nor the id of a repository"),
+        ("PICTURES --model /missing", "--model: `/missing` is neither a folder, nor the id of a repository"),
         ("PICTURES --model PICTURES", "model_index.json` is missing"),
         ("PICTURES --threshold 2", "`threshold` is 2.0; give a number in 0..1"),
         ("PICTURES --t-fine 500", "`t_fine` is 500 and `t_coarse` 400"),
@@ -300,7 +301,7 @@ def test_settings_on_the_command_line_reach_the_pipeline(inspect, pictures, out,
 
 def test_known_marks_are_in_both_files_(pictures, out, tiny_model_folder, tmp_path):
     pipeline, files = DiffusionADPipeline.from_pretrained(tiny_model_folder), [pictures / n for n in NAMES]
-    pipeline.learn_marks(files[0])
+    learn_marks(pipeline, files[0])
     pipeline.save_pretrained(tmp_path / "with-marks")
     command = ["inspect", str(pictures), "--model", str(tmp_path / "with-marks"), "--output", str(out)]
     assert main(command) == 0

@@ -15,10 +15,11 @@ import pytest
 from PIL import Image
 
 from diffusionad.inspection.inspector import Inspector
-from diffusionad.inspection.watch import PATIENCE, Stop, WatchLog, watch
+from diffusionad.inspection.watch import PATIENCE, WatchLog, watch
+from diffusionad.interrupts import StopRequest
 
 
-class Script(Stop):
+class Script(StopRequest):
     """In place of each pause between two polls something happens; after the last the watch ends."""
 
     def __init__(self, steps: list[Callable[[], object]]):
