@@ -1,8 +1,8 @@
-"""Makes the README's pictures of the app, docs/images/app.png and demo.gif, from the app itself:
+"""Make the README's pictures of the app, docs/images/app.png and demo.gif, from the app itself.
 
     python -m docs.make_images
 
-It needs playwright and a Chromium: Debian's `chromium`, or the one that CHROMIUM names.
+This needs playwright and a Chromium: Debian's `chromium`, or the executable in CHROMIUM.
 """
 
 import os
@@ -19,13 +19,13 @@ from diffusionad.ui import LAUNCH_OPTIONS, build_app
 IMAGES = Path(__file__).parent / "images"
 WIDTH, HEIGHT, APP_HEIGHT = 1080, 620, 946
 GIF_WIDTH = 720  # pixels
-COLORS = 96  # of the palette: enough for the text, few enough for the size
-SLOW = {"timeout": 120_000}  # milliseconds
+COLORS = 96  # of the palette: enough for the text, few enough for a small file
+SLOW = 120_000  # milliseconds
 
-# Of the middle of the canvas, as shares of its sides: strokes that look like a scratch and a hook.
+# Strokes like a scratch and a hook: offsets from the middle of the canvas, in fractions of its side.
 STROKES = [[(-0.12, -0.10), (-0.04, -0.05), (0.02, 0.03), (0.05, 0.12)], [(0.16, -0.12), (0.10, -0.06)]]
 
-Frame = tuple[Image.Image, int]  # with how long it is shown, milliseconds
+Frame = tuple[Image.Image, int]  # picture and duration in milliseconds
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": WIDTH, "height": APP_HEIGHT})
         page.goto(address, wait_until="domcontentloaded")
-        expect(page.locator("#verdict .word")).to_contain_text("ANOMALOUS", **SLOW)
+        expect(page.locator("#verdict .word")).to_contain_text("ANOMALOUS", timeout=SLOW)
         photograph(page, IMAGES / "app.png")
         page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         write_gif(list(paint(page)), IMAGES / "demo.gif")
@@ -46,11 +46,11 @@ def main() -> None:
 
 
 def photograph(page: Page, path: Path) -> None:
-    """The first screen, with the defect that is seen best."""
+    """Photograph the first screen, with the defect that is seen best."""
     page.locator("#examples button", has_text="stain").click()
-    page.wait_for_timeout(1000)  # until the last verdict has gone
-    expect(page.locator("#verdict .word")).to_contain_text("ANOMALOUS", **SLOW)
-    expect(page.locator("#repaired img").first).to_be_visible(**SLOW)
+    page.wait_for_timeout(1000)  # until the previous verdict has gone
+    expect(page.locator("#verdict .word")).to_contain_text("ANOMALOUS", timeout=SLOW)
+    expect(page.locator("#repaired img").first).to_be_visible(timeout=SLOW)
     page.wait_for_timeout(1500)
     page.mouse.move(0, 0)
     page.evaluate("window.scrollTo(0, 0)")
@@ -58,36 +58,37 @@ def photograph(page: Page, path: Path) -> None:
 
 
 def paint(page: Page) -> Iterator[Frame]:
-    """A good part; a defect, stroke by stroke; the verdict; another good part."""
+    """Yield a good part; a defect, stroke by stroke; the verdict; another good part."""
     page.get_by_role("tab", name="Draw", exact=True).click()
     verdict = page.locator("#draw-verdict .word")
-    expect(verdict).to_contain_text("GOOD", **SLOW)
+    expect(verdict).to_contain_text("GOOD", timeout=SLOW)
     page.wait_for_timeout(2000)
     yield frame(page), 1600
     box = page.locator("#canvas canvas").first.bounding_box()
+    assert box is not None, "the canvas is visible"
     side = min(box["width"], box["height"])
     found = page.locator("#draw-found img")
     middle_x, middle_y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     for stroke in STROKES:
         points = [(middle_x + x * side, middle_y + y * side) for x, y in stroke]
-        before = found.get_attribute("src")
+        before = found.get_attribute("src") or ""
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
             page.mouse.move(*point, steps=6)
             yield frame(page), 180
         page.mouse.up()
-        expect(found).not_to_have_attribute("src", before, **SLOW)
+        expect(found).not_to_have_attribute("src", before, timeout=SLOW)
         page.wait_for_timeout(1000)
         yield frame(page), 1800
     page.locator("#good-parts button").last.click()
-    expect(verdict).to_contain_text("GOOD", **SLOW)
+    expect(verdict).to_contain_text("GOOD", timeout=SLOW)
     page.wait_for_timeout(2000)
     yield frame(page), 1600
 
 
 def frame(page: Page) -> Image.Image:
-    """What the window shows, at the size of the GIF."""
+    """Photograph the window, at the size of the GIF."""
     page.evaluate("document.getElementById('draw').scrollIntoView()")
     picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
     size = GIF_WIDTH, round(picture.height * GIF_WIDTH / picture.width)
@@ -95,7 +96,7 @@ def frame(page: Page) -> Image.Image:
 
 
 def write_gif(frames: list[Frame], path: Path) -> None:
-    """One palette, no dithering: what is equal in two frames stays equal, and costs nothing."""
+    """Write a GIF with one palette and no dithering: pixels that stay equal cost nothing."""
     pictures, durations = zip(*frames, strict=True)
     sheet = Image.new("RGB", (GIF_WIDTH, sum(picture.height for picture in pictures)))
     top = 0
