@@ -17,9 +17,10 @@ from PIL import Image
 
 from ..config.schema import FAMILIES, SynthesisConfig
 from . import cut_paste, defects
+from .augmentations import augment
 from .defects import Defect, grain_of, visible_change
 from .perlin import perlin_mask
-from .textures import TextureBank, augment
+from .textures import TextureBank
 
 OTHER_FAMILIES: dict[str, Callable[[np.ndarray, np.ndarray, float, np.random.Generator], Defect]] = {
     "scratch": defects.scratch,

@@ -23,11 +23,12 @@ from training.synthesis.anomalies import (
     shuffle_tiles,
     synthesize,
 )
+from training.synthesis.augmentations import AUGMENTATIONS, augment
 from training.synthesis.cut_paste import harmonic
 from training.synthesis.defects import VISIBLE, chip, keep_visible
 from training.synthesis.foreground import foreground_mask, foreground_source
 from training.synthesis.perlin import perlin_mask, perlin_noise
-from training.synthesis.textures import AUGMENTATIONS, TextureBank, augment, procedural_kinds
+from training.synthesis.textures import TextureBank, procedural_kinds
 
 SIZE = 96
 
@@ -491,7 +492,7 @@ def test_a_rotated_texture_has_no_empty_corner():
 def test_three_different_augmentations_are_applied(monkeypatch):
     applied = []
     spies = tuple(lambda picture, rng, name=name: applied.append(name) or picture for name in range(10))
-    monkeypatch.setattr("training.synthesis.textures.AUGMENTATIONS", spies)
+    monkeypatch.setattr("training.synthesis.augmentations.AUGMENTATIONS", spies)
     for seed in range(20):
         applied.clear()
         augment(Image.new("RGB", (8, 8)), np.random.default_rng(seed))
