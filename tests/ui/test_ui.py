@@ -810,7 +810,7 @@ def test_what_gradio_itself_fails_at_is_a_sentence_too(caplog, value, sentence):
     with Screens() as screens:
         gr.Button().click(lambda pixels: None, gr.Image(), None)
     with ThreadPoolExecutor(1) as thread, pytest.raises(gr.Error, match=sentence):
-        # In a thread of its own, for the reason that test_ui_many.py gives.
+        # In a thread of its own, for the reason that test_ui_batch.py gives.
         thread.submit(asyncio.run, screens.process_api(screens.fns[0], [value])).result()
     assert "Traceback" in caplog.text
 
