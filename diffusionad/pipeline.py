@@ -23,13 +23,11 @@ from diffusionad.guidance import (
 )
 from diffusionad.images.image_io import ImageSource
 from diffusionad.images.image_processor import (
-    OUTPUT_TYPES,
     ImageInput,
     ImageProcessor,
     as_list,
-    check_tensor,
+    check_call,
     collect,
-    name_of,
     tiles_of,
     to_output_type,
 )
@@ -40,7 +38,8 @@ from diffusionad.models.official_unet import OfficialUNet
 from diffusionad.models.segmenter import AnomalySegmenter
 from diffusionad.pipeline_output import DenoisingSteps, DiffusionADOutput, StageTimer
 from diffusionad.postprocessing.calibration import Calibration
-from diffusionad.postprocessing.postprocessor import Postprocessor
+from diffusionad.postprocessing.known_marks import KnownMark
+from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.roi import encode_roi, read_roi, region_of_interest
 from diffusionad.settings import SCORE_SETTINGS, check_settings, to_plain
 
@@ -219,10 +218,10 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         postprocess = Postprocessor(settings, self._calibration(settings))
         noises = self._draw_noise(settings, generator)
         timer = StageTimer(device)
-        findings, reconstructions, known_marks = [], [], []
+        results: list[tuple[Finding, list[KnownMark], Any]] = []
         for batch in self._batches(sources, batch_size):
             # 1. Preprocess: pictures of any size and kind come to the model's size, as one tile or several.
-            pictures = [processor.prepare(source, len(findings) + i) for i, source in enumerate(batch)]
+            pictures = [processor.prepare(source, len(results) + i) for i, source in enumerate(batch)]
             for tiles in tiles_of(pictures, self._tiles_per_call(batch_size)):
                 x_0 = processor.to_tensor([picture.tiled.tile(i) for picture, i in tiles], device)
                 timer.lap("preprocess")  # x_0 [M,3,S,S]
@@ -242,12 +241,12 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
                 model_map, marks = postprocess.look_inside(picture.tiled.anomaly_map), []  # [H',W']
                 if self.mark_memory is not None:
                     model_map, marks = self.mark_memory.fade(model_map, picture.tiled, picture.size)
-                findings.append(postprocess(model_map, picture.size))
-                reconstructions.append(to_output_type(picture.tiled.reconstruction, output_type))
-                known_marks.append(marks)
+                reconstruction = to_output_type(picture.tiled.reconstruction, output_type)
+                results.append((postprocess(model_map, picture.size), marks, reconstruction))
             timer.lap("score")
         # 7. Output: verdicts, and pictures in the form that the caller asked for.
         self.maybe_free_model_hooks()
+        findings, known_marks, reconstructions = (list(column) for column in zip(*results, strict=True))
         if self.config.resize_mode == "stretch" and output_type != "pil":  # all of one size
             reconstructions = (np if output_type == "np" else torch).stack(reconstructions)
         score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
@@ -374,20 +373,12 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
     ) -> None:
         """Raise a ValueError that names the argument, what it is and what it may be."""
         self._check_settings(settings)
-        if not sources:
-            raise ValueError("`image` is empty; give at least one picture.")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"`batch_size` is {batch_size!r}; give an integer of at least 1.")
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"`output_type` is {output_type!r}; use one of {', '.join(OUTPUT_TYPES)}.")
+        check_call(sources, batch_size, output_type)
         if generator is not None and not isinstance(generator, torch.Generator):
             raise ValueError(
                 f"`generator` is a {type(generator).__name__}; give one torch.Generator or None: the noise "
                 "belongs to the pixel, and all pictures of a call get the same."
             )
-        for i, source in enumerate(sources):
-            if isinstance(source, Tensor):
-                check_tensor(source, name_of(i))
 
     def _settings_of_call(self, **overrides: Any) -> dict[str, Any]:
         """Return the saved settings with those that a call gives; None is not given."""

@@ -90,7 +90,7 @@ class ImageProcessor:
         return ((x.float() - low) / (high - low)).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def as_list(image: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
+def as_list(image: Any) -> list[ImageInput]:
     """Return one picture, a list of them, or a batch [N,...] as a list."""
     if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
         return list(image)
@@ -120,6 +120,19 @@ def collect(tiles: list[tuple[PreparedPicture, int]], maps: np.ndarray, reconstr
 def name_of(index: int) -> str:
     """Name a picture by its place in the call, for errors."""
     return f"`image[{index}]`"
+
+
+def check_call(sources: list[ImageInput], batch_size: Any, output_type: Any) -> None:
+    """Raise a ValueError for arguments of a call that can be refused before the first picture is read."""
+    if not sources:
+        raise ValueError("`image` is empty; give at least one picture.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` is {batch_size!r}; give an integer of at least 1.")
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f"`output_type` is {output_type!r}; use one of {', '.join(OUTPUT_TYPES)}.")
+    for i, source in enumerate(sources):
+        if isinstance(source, Tensor):
+            check_tensor(source, name_of(i))
 
 
 def check_tensor(tensor: Tensor, name: str) -> None:

@@ -50,7 +50,7 @@ def learn_marks(
             tiled = processor.prepare(source, i).tiled
             # At the model's size already, so that the map is the one that is looked at for marks.
             output = pipeline(tiled.picture, num_noise_samples=num_noise_samples, output_type="np")
-            tiled.reconstruction = output.reconstruction[0]
+            tiled.reconstruction = np.asarray(output.reconstruction[0])
             added += memory.learn(_unknown_looks(memory, tiled, output.anomaly_map[0]))
             if report is not None:
                 report(added)

@@ -1,5 +1,6 @@
-"""One hash for all that decides a saved pipeline's scores: figures carry it, so that they cannot be quoted
-for other weights.
+"""One hash over everything that decides a saved pipeline's scores.
+
+Figures carry it, so that they cannot be quoted for other weights.
 """
 
 import hashlib

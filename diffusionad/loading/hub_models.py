@@ -35,7 +35,8 @@ def fetch_extras(name_or_path: str, folder: Path, token: str | bool | None = Non
                 name_or_path, revision=commit, files_metadata=True, timeout=10
             )
             # Anybody's repository may be shown: what is downloaded is bounded.
-            small = sorted(file.rfilename for file in info.siblings if file.size <= MAX_EXTRA_BYTES)
+            files = info.siblings or []
+            small = sorted(file.rfilename for file in files if (file.size or 0) <= MAX_EXTRA_BYTES)
             examples = [name for name in small if name.startswith("examples/")]
             examples = [name for name in examples if Path(name).suffix.lower() in IMAGE_SUFFIXES]
             names = [*examples[:MAX_EXAMPLES], *({"metrics.json"} & {*small})]
@@ -52,8 +53,9 @@ def fetch_extras(name_or_path: str, folder: Path, token: str | bool | None = Non
 
 
 def find_models(name: str, token: str | bool | None = None) -> list[str]:
-    """The models that a name stands for: a folder and an id (org/name) for itself, a user or an organisation
-    for all of theirs on the Hub, sorted.
+    """Return the models that a name stands for, sorted.
+
+    A folder and an id (org/name) stand for themselves, a user or an organisation for all of its models.
 
     Raises:
         FileNotFoundError: no such folder, or there are none on the Hub.

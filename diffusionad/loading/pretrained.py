@@ -1,5 +1,4 @@
-"""A saved pipeline, from a folder or from the Hub, part by part: only JSON and safetensors are read, no code
-is run.
+"""Load a saved pipeline part by part: only JSON and safetensors are read, no code is run.
 
 diffusers' own loader takes a component of ours from a local folder but refuses it from the Hub.
 """
@@ -57,7 +56,7 @@ CONFIGS = ("model_index.json", "scheduler/scheduler_config.json", "segmenter/con
 
 
 def load_parts(
-    pipeline_class: type,
+    pipeline_class: Any,
     name_or_path: str | os.PathLike,
     dtype: torch.dtype | dict[str, torch.dtype] | None,
     variant: str | None,
@@ -193,7 +192,7 @@ def find_folder(
                 str(name_or_path),
                 revision=revision,
                 token=token,
-                cache_dir=cache_dir,
+                cache_dir=None if cache_dir is None else Path(cache_dir),
                 local_files_only=local_files_only,
                 allow_patterns=[
                     *needed,
@@ -279,7 +278,7 @@ def load_component(
 
 
 def _is_about_something(record: logging.LogRecord) -> bool:
-    """diffusers warns on every cast of modules that have to stay in float32, even where none has to."""
+    """Diffusers warns on every cast of modules that have to stay in float32, even where none has to."""
     return "should be kept in float32: []" not in record.getMessage()
 
 

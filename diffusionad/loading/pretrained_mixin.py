@@ -60,7 +60,7 @@ class PretrainedMixin:
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        pipeline = cls(**parts, **saved)
+        pipeline: Any = cls(**parts, **saved)
         return pipeline.configure(**overrides) if overrides else pipeline
 
     def save_pretrained(
@@ -95,7 +95,7 @@ class PretrainedMixin:
             self.push_to_hub()
         if kwargs:
             raise ValueError(f"`{next(iter(kwargs))}` is no argument of `save_pretrained`; leave it out.")
-        super().save_pretrained(str(save_directory), variant=variant)
+        super().save_pretrained(str(save_directory), variant=variant)  # type: ignore[misc]
 
     def push_to_hub(self, *args: Any, **kwargs: Any) -> None:
         """Refuse: a published model carries its figures and the licence of its training pictures.

@@ -1,5 +1,7 @@
 """The noise predictor of the authors' released code, built of diffusers' blocks, for their checkpoints."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
@@ -95,11 +97,12 @@ class OfficialUNet(ModelMixin, ConfigMixin):
         self.middle = nn.ModuleList([residual(width, width), attention(width), residual(width, width)])
         self.up = nn.ModuleList()
         for level in reversed(range(len(widths))):
-            for _ in range(layers_per_block + 1):
-                self.up.append(stage(width + skips.pop(), level))
+            for i in range(layers_per_block + 1):
+                layers = stage(width + skips.pop(), level)
                 width = widths[level]
-            if level:
-                self.up[-1].append(residual(width, width, up=True))
+                if level and i == layers_per_block:
+                    layers.append(residual(width, width, up=True))
+                self.up.append(layers)
         self.norm_out = nn.GroupNorm(_GROUPS, width, eps=_EPS)
         self.conv_out = nn.Conv2d(width, in_channels, 3, padding=1)
 
@@ -123,15 +126,15 @@ class OfficialUNet(ModelMixin, ConfigMixin):
         h = self.conv_in(sample)
         skips = [h]
         for stage in self.down:
-            h = _run(stage, h, time)
+            h = _run(stage.children(), h, time)
             skips.append(h)
         h = _run(self.middle, h, time)
         for stage in self.up:
-            h = _run(stage, torch.cat([h, skips.pop()], dim=1), time)
+            h = _run(stage.children(), torch.cat([h, skips.pop()], dim=1), time)
         return UNet2DOutput(sample=self.conv_out(F.silu(self.norm_out(h))))
 
 
-def _run(layers: nn.ModuleList, h: Tensor, time: Tensor) -> Tensor:
+def _run(layers: Iterable[nn.Module], h: Tensor, time: Tensor) -> Tensor:
     for layer in layers:
         h = layer(h, time) if isinstance(layer, ResnetBlock2D) else layer(h)
     return h

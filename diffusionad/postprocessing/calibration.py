@@ -66,9 +66,10 @@ class Calibration:
         return np.where(np.asarray(scores) > self.threshold, np.minimum(p_values, self.rate), p_values)
 
     def pixel_threshold_at(self, threshold: float) -> float:
-        """Where to cut the map when `threshold` is in force; moved by hand, it is the same for both."""
-        is_own = threshold == self.threshold and self.pixel_threshold is not None
-        return self.pixel_threshold if is_own else threshold
+        """Return where to cut the map at `threshold`: there as well, if it was moved by hand."""
+        if self.pixel_threshold is None or threshold != self.threshold:
+            return threshold
+        return self.pixel_threshold
 
     def drift_p_value(self, scores: Sequence[float]) -> float:
         """Test whether recent scores are drawn like those of the calibration.

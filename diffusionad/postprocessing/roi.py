@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffusionad.images.image_io import ImageSource, read_image
+from diffusionad.images.image_io import read_image
 
 
 def encode_roi(roi: np.ndarray) -> dict:
@@ -32,7 +32,7 @@ def border_mask(size: tuple[int, int], ignore_border: int) -> np.ndarray:
     return inside
 
 
-def read_roi(roi: ImageSource | Any) -> np.ndarray:
+def read_roi(roi: Any) -> np.ndarray:
     """Read any mask.
 
     Args:
