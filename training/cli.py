@@ -4,7 +4,6 @@ They are `diffusionad train` and `python -m training.train`, and so on. Importin
 torch nor NumPy; a command imports what it runs once its arguments are known to be right.
 """
 
-import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from diffusionad.cli.options import (
     output_option,
 )
 
-from .config.options import Settings, settings_options
+from .config.options import Settings, runs_folder, settings_options
 from .config.schema import FAMILIES, KINDS, TrainConfig
 from .console import IS_MAIN_PROCESS, complain, say
 from .trainer.divergence import TrainingError
@@ -263,11 +262,6 @@ def one_of(argument: str | None, option: str | None) -> str:
             else "DATA is missing: name the pictures."
         )
     return given[0]
-
-
-def runs_folder() -> Path:
-    """Return the default folder of run folders."""
-    return Path(os.environ.get("DIFFUSIONAD_RUNS", "runs"))
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -44,6 +46,11 @@ class Settings:
             optim = dataclasses.replace(optim, seed=self.seed)
         _check_length(optim)
         return dataclasses.replace(config, optim=optim, data=dataclasses.replace(config.data, path=data))
+
+
+def runs_folder() -> Path:
+    """Return the default folder of run folders."""
+    return Path(os.environ.get("DIFFUSIONAD_RUNS", "runs"))
 
 
 def settings_options(preset: str = "tiny") -> Decorator:

@@ -15,8 +15,8 @@ import click
 
 from diffusionad.cli.options import data_option, output_option, run
 
-from ..cli import ResumableCommand, guarded, runs_folder
-from ..config.options import Settings, settings_options
+from ..cli import ResumableCommand, guarded
+from ..config.options import Settings, runs_folder, settings_options
 from ..config.schema import TrainConfig
 from ..console import IS_MAIN_PROCESS, complain, say
 from ..data.catalog import categories

@@ -1,4 +1,4 @@
-"""Losses of joint training; DiffusionAD: noise loss on normal samples + 5 focal + smooth L1."""
+"""Losses of training; DiffusionAD: noise loss on normal samples + 5 focal + smooth L1."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def noise_loss(eps_pred: Tensor, eps: Tensor, is_normal: Tensor, divisor: Tensor | None = None) -> Tensor:
-    """Squared error of the predicted noise over normal samples; 0 when the batch has none.
+    """Average the squared error of the predicted noise over normal samples; 0 when the batch has none.
 
     Args:
         eps_pred: [2N,C,S,S], fine scale first.
@@ -30,6 +30,8 @@ def focal_loss(logits: Tensor, mask: Tensor, gamma: float = 4.0, alpha: float = 
     Args:
         logits: [N,1,S,S].
         mask: [N,1,S,S] in {0, 1}.
+        gamma: exponent that discounts pixels that are nearly right.
+        alpha: weight of anomalous pixels; normal ones weigh 1 - alpha.
 
     Returns:
         Scalar, mean over pixels.
@@ -41,13 +43,13 @@ def focal_loss(logits: Tensor, mask: Tensor, gamma: float = 4.0, alpha: float = 
 
 
 def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """1 - soft Dice of the whole batch, so that samples without a defect count through their false alarms."""
+    """Return 1 - soft Dice of the whole batch: samples without a defect count through their false alarms."""
     p = torch.sigmoid(logits)
     return 1 - (2 * (p * mask).sum() + 1) / (p.sum() + mask.sum() + 1)
 
 
 def segmentation_loss(logits: Tensor, mask: Tensor, kind: str, positive_weight: float) -> Tensor:
-    """The segmenter's loss: "paper" is 5 focal + smooth L1, "bce_dice" weighted BCE + 0.5 Dice."""
+    """Return the segmenter's loss: "paper" is 5 focal + smooth L1, "bce_dice" weighted BCE + 0.5 Dice."""
     if kind == "paper":
         return 5 * focal_loss(logits, mask) + F.smooth_l1_loss(torch.sigmoid(logits), mask)
     if kind == "bce_dice":

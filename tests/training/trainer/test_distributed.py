@@ -51,7 +51,9 @@ def test_two_processes_have_the_losses_of_one(good_folder: Path, tmp_path: Path,
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = run([*launch, "-m", "training.train", *two])
     assert done.returncode == 0, done.stderr
-    for ours, theirs in zip(losses(tmp_path / "one"), losses(tmp_path / "two"), strict=True):
+    by_one, by_two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(by_one) == 3
+    for ours, theirs in zip(by_one, by_two, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two")]
     assert [m["processes"] for m in metrics] == [1, 2]

@@ -52,7 +52,9 @@ def test_each_phase_moves_its_own_network(straight: Path) -> None:
 
 
 def test_each_phase_logs_its_own_loss(straight: Path) -> None:
-    for row in read_log(straight / "log.jsonl"):
+    rows = read_log(straight / "log.jsonl")
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    for row in rows:
         assert ("noise" in row) == (row["step"] <= 4)
         assert ("segmentation" in row) == ("criterion" in row) == (row["step"] > 4)
 
