@@ -112,8 +112,8 @@ def train_command(
 def train_one(config: TrainConfig, category: str, output: Path | None, resume: bool) -> Path:
     """Train on one category, or on several in one model; return the run folder."""
     from .run_folder import check_unused, resumable_config
-    from .train import train
     from .trainer.sweep import folder_name, for_category
+    from .trainer.training import train
 
     config = for_category(config, category)
     output = output or runs_folder() / folder_name(config)
@@ -127,8 +127,8 @@ def train_one(config: TrainConfig, category: str, output: Path | None, resume: b
 def train_all(config: TrainConfig, output: Path, after: Callable[[Path], None] | None) -> int:
     """Train a model for each category; return 1 where some failed."""
     from .data.catalog import categories
-    from .train import train
     from .trainer.sweep import run_each
+    from .trainer.training import train
 
     failures = run_each(
         train, config, categories(config.data.path), output, after or (lambda run: None), say=say

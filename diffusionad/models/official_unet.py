@@ -1,5 +1,6 @@
 """The noise predictor of the authors' released code, built of diffusers' blocks, for their checkpoints."""
 
+import functools
 from collections.abc import Iterable
 
 import torch
@@ -53,28 +54,10 @@ class OfficialUNet(ModelMixin, ConfigMixin):
                 name = "attention_head_dim" if attention_head_dim else "num_attention_heads"
                 raise ValueError(f"`{name}` is {self.config[name]}, which does not divide the width {width}.")
         time_channels = 4 * widths[0]
-
-        def residual(w_in: int, w_out: int, **direction: bool) -> ResnetBlock2D:
-            return ResnetBlock2D(
-                in_channels=w_in,
-                out_channels=w_out,
-                temb_channels=time_channels,
-                groups=_GROUPS,
-                eps=_EPS,
-                **direction,
-            )
+        residual = functools.partial(_residual, time_channels=time_channels)
 
         def attention(width: int) -> Attention:
-            heads = self.heads_at(width)
-            return Attention(
-                width,
-                heads=heads,
-                dim_head=width // heads,
-                bias=True,
-                norm_num_groups=_GROUPS,
-                eps=_EPS,
-                residual_connection=True,
-            )
+            return _attention(width, self.heads_at(width))
 
         def stage(w_in: int, level: int) -> nn.ModuleList:
             has_attention = level in attention_levels
@@ -132,6 +115,29 @@ class OfficialUNet(ModelMixin, ConfigMixin):
         for stage in self.up:
             h = _run(stage.children(), torch.cat([h, skips.pop()], dim=1), time)
         return UNet2DOutput(sample=self.conv_out(F.silu(self.norm_out(h))))
+
+
+def _residual(w_in: int, w_out: int, time_channels: int, **direction: bool) -> ResnetBlock2D:
+    return ResnetBlock2D(
+        in_channels=w_in,
+        out_channels=w_out,
+        temb_channels=time_channels,
+        groups=_GROUPS,
+        eps=_EPS,
+        **direction,
+    )
+
+
+def _attention(width: int, heads: int) -> Attention:
+    return Attention(
+        width,
+        heads=heads,
+        dim_head=width // heads,
+        bias=True,
+        norm_num_groups=_GROUPS,
+        eps=_EPS,
+        residual_connection=True,
+    )
 
 
 def _run(layers: Iterable[nn.Module], h: Tensor, time: Tensor) -> Tensor:

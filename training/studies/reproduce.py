@@ -22,8 +22,8 @@ from ..console import IS_MAIN_PROCESS, complain, say
 from ..data.catalog import categories
 from ..evaluation.tables import write_tables
 from ..run_folder import is_finished
-from ..train import train
 from ..trainer.sweep import for_category, run_each
+from ..trainer.training import train
 
 CLASSES = tuple(f"Class{i}" for i in range(1, 11))
 # fmt: off

@@ -36,7 +36,7 @@ def run_each(
     """Train a model for each category, in `output`/<category>; skip finished runs, resume interrupted ones.
 
     Args:
-        train: `training.train.train`.
+        train: `trainer.training.train`.
         config: settings that all runs share.
         categories: `data.category` of each run.
         output: folder of the run folders.
