@@ -24,7 +24,7 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/mypy
 
 test: lint
-	$(VENV)/bin/pytest $(FAST) --cov
+	$(VENV)/bin/pytest $(FAST) --cov --cov-report=term
 
 test-slow: $(VENV)/installed-dev
 	$(VENV)/bin/pytest -m slow
