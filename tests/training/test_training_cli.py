@@ -33,7 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, Path, bool
         trainings.append((config, output, resume))
         return output
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr("training.trainer.training.train", train)
     return trainings
 
 
@@ -115,7 +115,7 @@ def test_an_interrupted_run_says_how_it_goes_on(monkeypatch: pytest.MonkeyPatch,
     def interrupted(config: TrainConfig, output: Path, resume: bool = False) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "train", interrupted)
+    monkeypatch.setattr("training.trainer.training.train", interrupted)
     assert training.main(["my pictures", "--output", "/nowhere/run"]) == 130
     again = "python -m training.train 'my pictures' --output /nowhere/run --resume"
     assert capsys.readouterr().err.strip().endswith(f"Stopped. Go on with: {again}")
