@@ -17,7 +17,11 @@ from .cli import train_command
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    return run(train_command, arguments, "python -m training.train")
+    status = run(train_command, arguments, "python -m training.train")
+    distributed = sys.modules.get("torch.distributed")
+    if status == 0 and distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()  # left open, its threads now and then abort the exit
+    return status
 
 
 if __name__ == "__main__":

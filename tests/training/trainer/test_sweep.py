@@ -120,7 +120,7 @@ def pushes(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     """What the command line asks to be pushed, after trainings that end at once."""
     asked = []
     monkeypatch.setattr(sweep, "push_to_hub", lambda *arguments: asked.append(arguments))
-    monkeypatch.setattr(training, "train", lambda config, output, resume=False: output)
+    monkeypatch.setattr("training.trainer.training.train", lambda config, output, resume=False: output)
     return asked
 
 
