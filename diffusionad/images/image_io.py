@@ -6,7 +6,7 @@ becomes three equal channels, 16-bit grey keeps its depth.
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -14,6 +14,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+# Kinds of file that are decoded, whatever a file is named. Pillow would start Ghostscript for PostScript, and
+# decode an icon's pictures before it tells their size.
+IMAGE_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+# Beside names that begin with a dot: archives of macOS, trash of Windows, thumbnails of Synology.
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "@eaDir", "#recycle"})
 
 MIN_SIDE = 8  # below this there is nothing to compare, and the resize would invent the whole picture
 MAX_MEGAPIXELS = 89  # Pillow's own limit against decompression bombs; 1.1 GB as float32 RGB
@@ -56,8 +63,10 @@ def _from_file(path: Path) -> np.ndarray:
         raise ImageError(f"`{path}` is a folder; give the pictures inside it.")
     if not path.exists():
         raise FileNotFoundError(f"`{path}` does not exist; check the path.")
+    if not path.is_file():
+        raise ImageError(f"`{path}` is a pipe or a device; give a regular file.")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return _from_pil(image, f"`{path}`")
     except UnidentifiedImageError as error:
         raise ImageError(f"`{path}` is no picture that Pillow can read; use PNG, JPEG or TIFF.") from error
@@ -187,11 +196,21 @@ def resize(image: np.ndarray, size: tuple[int, int], antialias: bool = True) -> 
     return image
 
 
+def is_hidden(relative: PurePath) -> bool:
+    """Return whether a path below a folder is none of the user's: a trash, a cache, the system's own files.
+
+    Args:
+        relative: path below the folder that the user named; the folder itself may be hidden.
+    """
+    parts = (part for part in relative.parts if part not in (".", ".."))
+    return any(part.startswith(".") or part in SYSTEM_FOLDERS for part in parts)
+
+
 def find_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
     """All picture files named by files, folders (searched recursively) and globs, sorted within each.
 
-    A file that several of them name counts once, under its first name. Hidden files in folders, such as the
-    `._x.png` that macOS leaves on foreign disks, are not pictures.
+    A file that several of them name counts once, under its first name. Hidden files and folders, such as the
+    `._x.png` that macOS leaves on foreign disks and `.Trash-0`, are left out unless they are named.
 
     Raises:
         FileNotFoundError: for a path or glob that matches nothing.
@@ -200,7 +219,7 @@ def find_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
     for entry in map(str, paths):
         path = Path(entry)
         if path.is_dir():
-            visible = (p for p in path.rglob("*") if not p.name.startswith("."))
+            visible = (p for p in path.rglob("*") if not is_hidden(p.relative_to(path)))
             matches = [p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
             complaint = f"`{entry}` holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))})"
         elif path.exists():
@@ -209,7 +228,11 @@ def find_images(paths: Sequence[str | os.PathLike]) -> list[Path]:
             pattern = Path(entry)
             anchor = Path(pattern.anchor) if pattern.is_absolute() else Path()
             relative = str(pattern.relative_to(pattern.anchor)) if pattern.is_absolute() else entry
-            matches = [p for p in anchor.glob(relative) if p.is_file()]
+            named = set(pattern.parts)  # hidden folders that the glob spells out are meant
+            found_by_glob = (p for p in anchor.glob(relative) if p.is_file())
+            matches = [
+                p for p in found_by_glob if not is_hidden(Path(*(x for x in p.parts if x not in named)))
+            ]
             complaint = f"`{entry}` matches no file"
         if not matches:
             raise FileNotFoundError(f"{complaint}; check the path.")

@@ -150,6 +150,26 @@ def test_every_cut_of_a_file_is_one_clear_error(tmp_path, rgb):
                 read_image(cut)
 
 
+def test_the_content_of_a_file_decides_how_it_is_read_not_its_name(tmp_path, rgb):
+    for kind in ("EPS", "ICO", "GIF", "PDF", "ICNS"):
+        path = tmp_path / f"{kind}.png"
+        Image.fromarray(rgb).resize((32, 32)).save(path, kind)
+        with pytest.raises(ImageError, match=rf"{kind}\.png` is no picture"):  # Ghostscript never starts
+            read_image(path)
+    path = tmp_path / "jpeg.png"
+    Image.fromarray(rgb).save(path, "JPEG")
+    assert read_image(path).shape == rgb.shape
+
+
+def test_a_pipe_is_refused_without_waiting_for_its_other_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match=r"pipe\.png` is a pipe or a device"):
+        read_image(tmp_path / "pipe.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match=r"link\.png` is a pipe or a device"):
+        read_image(tmp_path / "link.png")
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (10_000, 9_000), (9_900, 9_000)])
 def test_huge_pictures_are_refused_by_their_header(make_huge_png, width, height):
@@ -213,6 +233,25 @@ def test_find_images_understands_relative_globs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_images(["**/*.png"]) == [Path("deeper/c.png")]
     assert find_images([os.path.join(".", "deeper")]) == [Path("deeper/c.png")]
+
+
+def test_hidden_folders_and_those_of_systems_hold_no_pictures(tmp_path, monkeypatch):
+    hidden = [
+        ".Trash-0/files/a.png",
+        ".ipynb_checkpoints/b.png",
+        "line/@eaDir/c.png",
+        "__MACOSX/d.png",
+        "._e.png",
+    ]
+    for name in [*hidden, "line/good.png"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    good = tmp_path / "line" / "good.png"
+    assert find_images([tmp_path]) == find_images([f"{tmp_path}/**/*.png"]) == [good]
+    assert find_images([tmp_path / ".Trash-0"]) == [tmp_path / hidden[0]]  # named by the user, so meant
+    assert find_images([f"{tmp_path}/.Trash-0/**/*.png"]) == [tmp_path / hidden[0]]
+    monkeypatch.chdir(tmp_path / "line")
+    assert find_images(["../line"]) == [Path("../line/good.png")]
 
 
 def test_find_images_names_what_matches_nothing(tmp_path):
