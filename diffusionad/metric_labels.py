@@ -43,6 +43,12 @@ DETECTION = {
     "pixel_ap": MetricLabel("pixel AP", "P-AP", "pixel average precision"),
     "pixel_f1_max": MetricLabel("pixel F1-max", "P-F1max", "pixel F1, best threshold"),
     "aupro": MetricLabel("AUPRO", "AUPRO", "AUPRO (false-positive rate up to 0.3)"),
+    "pointing_accuracy": MetricLabel(
+        "pointing accuracy", "pointing", "pointing accuracy: peak in the defect"
+    ),
+    "localised_image_auroc": MetricLabel(
+        "localised image AUROC", "I-AUROC loc.", "image AUROC, scores taken at the defects"
+    ),
 }
 RATES = {
     "detection_rate": MetricLabel("found", "found", "defective parts found"),
@@ -50,6 +56,12 @@ RATES = {
 }
 RECONSTRUCTION = {
     "psnr_normal_db": MetricLabel("PSNR on good parts, dB", "PSNR, dB", "PSNR on good parts, dB", decimals=2),
+    "psnr_part_db": MetricLabel(
+        "PSNR on the part, dB", "part PSNR", "PSNR on the part, background left out, dB", decimals=2
+    ),
+    "gradient_correlation": MetricLabel(
+        "gradient correlation", "gradients", "gradient correlation on the part"
+    ),
     "defect_residue": MetricLabel("defect residue", "residue", "defect residue after the repair"),
 }
 COST = {

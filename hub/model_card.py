@@ -79,6 +79,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         metric_rows=[(LABELS[m], *_with_interval(metrics[m])) for m in LABELS if m in metrics],
         defect_rows=[_defect_row(name, row) for name, row in sorted(metrics.get("per_defect", {}).items())],
         absent=metrics.get("absent", {}),
+        warning=metrics.get("warning", ""),
         promise=_calibration(run) is not None,
         reconstruction=_reconstruction(metrics),
         threshold=_threshold(run),
@@ -214,7 +215,13 @@ def _speed(run: FinishedRun) -> str:
 def _reconstruction(metrics: dict[str, Any]) -> str:
     found, parts = metrics.get("reconstruction", {}), []
     if "psnr_normal_db" in found:
-        parts.append(f"keeps good pictures at {found['psnr_normal_db']:.1f} dB")
+        on_part = ""
+        if "psnr_part_db" in found:
+            on_part = (
+                f" ({found['psnr_part_db']:.1f} dB on the part itself, gradient correlation "
+                f"{found['gradient_correlation']:.2f})"
+            )
+        parts.append(f"keeps good pictures at {found['psnr_normal_db']:.1f} dB{on_part}")
     if "defect_residue" in found:
         left = {name: row.get("defect_residue") for name, row in metrics.get("per_defect", {}).items()}
         each = [f"{name.replace('_', ' ')} {percent(v)}" for name, v in sorted(left.items()) if v is not None]

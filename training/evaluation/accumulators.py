@@ -9,7 +9,9 @@ from diffusionad.images.image_io import read_image, resize
 from ..data.catalog import Record
 from ..data.masks import read_mask, resize_mask
 from .bootstrap import REPLICATES, Interval, image_intervals, pixel_intervals, resampled
-from .metrics import IMAGE_METRICS, PIXEL_METRICS, PixelMetrics, image_metrics
+from .fidelity import Fidelity, fidelity
+from .localisation import LocalisationAccumulator, warning
+from .metrics import IMAGE_METRICS, LOCALISATION_METRICS, PIXEL_METRICS, PixelMetrics, image_metrics
 
 
 class MetricAccumulator:
@@ -25,6 +27,7 @@ class MetricAccumulator:
         self.records: list[Record] = []
         self.rows: list[dict[str, Any]] = []
         self.pixels = PixelMetrics()
+        self.localisation = LocalisationAccumulator()
         self.has_pixels: list[bool] = []  # a defective picture without a mask has no pixel metrics
 
     def add(
@@ -51,7 +54,9 @@ class MetricAccumulator:
             raise ValueError(f"`{record.image}` has the score {score}; no metric is defined with it.")
         has_pixels = record.label == 0 or record.mask is not None
         if has_pixels:
-            self.pixels.add(anomaly_map, read_mask(record.mask, anomaly_map.shape))
+            mask = read_mask(record.mask, anomaly_map.shape)
+            self.pixels.add(anomaly_map, mask)
+            self.localisation.add(anomaly_map, mask, record.label, is_anomalous)
         self.has_pixels.append(has_pixels)
         self.records.append(record)
         self.rows.append(
@@ -70,16 +75,20 @@ class MetricAccumulator:
         scores = np.array([row["score"] for row in self.rows])
         verdicts = np.array([row["is_anomalous"] for row in self.rows], dtype=bool)
         counts = resampled(labels, self.replicates, self.seed)
-        values = {**image_metrics(labels, scores), **self.pixels.compute()}
+        localised = self.localisation.compute()
+        pointing_found = localised.pop("pointing_accuracy_found", None)
+        values = {**image_metrics(labels, scores), **self.pixels.compute(), **localised}
         intervals: dict[str, Interval] = {}
         if self.replicates and "image_auroc" in values:
             intervals |= image_intervals(labels, scores, counts)
         if self.replicates and "pixel_auroc" in values:
             intervals |= pixel_intervals(self.pixels, counts[:, self.has_pixels])
+        if self.replicates:
+            intervals |= self.localisation.intervals(self.replicates, self.seed)
         n_good, n_defective = int((labels == 0).sum()), int((labels == 1).sum())
         reasons = self._reasons(n_good, n_defective)
         rates = {"false_alarm_rate": verdicts[labels == 0], "detection_rate": verdicts[labels == 1]}
-        return {
+        metrics: dict[str, Any] = {
             **{name: _with_interval(value, intervals.get(name)) for name, value in values.items()},
             "absent": {name: reason for name, reason in reasons.items() if name not in values},
             "per_defect": self._per_defect(labels, scores, verdicts),
@@ -88,6 +97,11 @@ class MetricAccumulator:
             "n_good": n_good,
             "n_defective": n_defective,
         }
+        if pointing_found is not None:
+            metrics["pointing_accuracy_found"] = pointing_found
+        if (sentence := warning(metrics)) is not None:
+            metrics["warning"] = sentence
+        return metrics
 
     def _reasons(self, n_good: int, n_defective: int) -> dict[str, str]:
         """Return why a metric may be undefined; the caller drops the metrics that have a value."""
@@ -100,7 +114,10 @@ class MetricAccumulator:
         pixel_reason = "no defective pixel in any mask" if has_masks else "no masks"
         if has_masks and self.pixels.normal.sum() == 0:
             pixel_reason = "no good pixel"
-        return reasons | dict.fromkeys(PIXEL_METRICS, pixel_reason)
+        reasons |= dict.fromkeys((*PIXEL_METRICS, *LOCALISATION_METRICS), pixel_reason)
+        if has_masks and n_good == 0:
+            reasons["localised_image_auroc"] = "no good test picture"
+        return reasons
 
     def _per_defect(self, labels: np.ndarray, scores: np.ndarray, verdicts: np.ndarray) -> dict[str, Any]:
         """Measure each kind of defect against all good pictures."""
@@ -134,6 +151,7 @@ class ReconstructionAccumulator:
         # By kind of defect: sums of |picture - twin| and |reconstruction - twin| inside the mask.
         self.inside: dict[str, tuple[float, float]] = {}
         self.squared, self.normal_pixels = 0.0, 0
+        self.on_part: list[Fidelity] = []  # of normal pictures
 
     def add(self, record: Record, reconstruction: np.ndarray) -> None:
         """Add one reconstruction, [H',W',3] in [0, 1]."""
@@ -142,6 +160,7 @@ class ReconstructionAccumulator:
         if record.label == 0:
             self.squared += float(np.square(reconstruction - image).sum(dtype=np.float64))
             self.normal_pixels += image.size
+            self.on_part.append(fidelity(reconstruction, image))
         elif record.clean is not None and record.mask is not None:
             clean = resize(read_image(record.clean), size)
             mask = resize_mask(read_mask(record.mask), size)
@@ -151,10 +170,19 @@ class ReconstructionAccumulator:
             self.inside[record.defect] = before, after
 
     def compute(self) -> dict[str, float]:
-        """Return `psnr_normal_db` and `defect_residue` (0 for a perfect repair, 1 for none)."""
+        """Return the metrics of the reconstruction that are defined, by name.
+
+        `psnr_normal_db` is over all pixels of normal pictures, `psnr_part_db` over their parts only, with
+        `gradient_correlation` (1 keeps every edge) beside it; `defect_residue` is 0 for a perfect repair, 1
+        for none.
+        """
         found: dict[str, float] = {}
         if self.squared > 0:
             found["psnr_normal_db"] = float(-10 * np.log10(self.squared / self.normal_pixels))
+        error = float(np.mean([f.squared_error for f in self.on_part])) if self.on_part else 0.0
+        if error > 0:
+            found["psnr_part_db"] = float(-10 * np.log10(error))
+            found["gradient_correlation"] = float(np.mean([f.gradient_correlation for f in self.on_part]))
         before, after = (sum(sums[i] for sums in self.inside.values()) for i in (0, 1))
         if before > 0:
             found["defect_residue"] = after / before

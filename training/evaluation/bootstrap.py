@@ -39,7 +39,7 @@ def image_intervals(labels: np.ndarray, scores: np.ndarray, counts: np.ndarray) 
         _sum_by_place(counts[:, labels == label], place[labels == label], place.max() + 1) for label in (1, 0)
     )
     found = ranking_metrics(positives, negatives)
-    return {f"image_{name}": _interval(values) for name, values in found.items()}
+    return {f"image_{name}": percentile_interval(values) for name, values in found.items()}
 
 
 def pixel_intervals(pixels: PixelMetrics, counts: np.ndarray) -> dict[str, Interval]:
@@ -60,7 +60,9 @@ def pixel_intervals(pixels: PixelMetrics, counts: np.ndarray) -> dict[str, Inter
         totals = (chunk.astype(np.float32) @ flat).reshape(len(chunk), *rows.shape[1:])  # [R,3,B]
         possible = totals[:, :2].any(axis=2).all(axis=1)  # a replicate may lack masked pictures
         drawn.append(_coarse(totals[possible], (chunk @ regions)[possible]))
-    return {name: _interval(np.concatenate([d[name] for d in drawn]) + shift[name]) for name in shift}
+    return {
+        name: percentile_interval(np.concatenate([d[name] for d in drawn]) + shift[name]) for name in shift
+    }
 
 
 def _coarse(totals: np.ndarray, regions: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,7 +80,8 @@ def _sum_by_place(counts: np.ndarray, place: np.ndarray, places: int) -> np.ndar
     return total.T
 
 
-def _interval(values: np.ndarray) -> Interval:
+def percentile_interval(values: np.ndarray) -> Interval:
+    """Return the 95 % interval of a metric from its replicates [R]."""
     tail = 100 * (1 - COVERAGE) / 2
     low, high = np.percentile(values.clip(0, 1), [tail, 100 - tail])
     return float(low), float(high)

@@ -119,6 +119,8 @@ def headline(metrics: dict[str, Any]) -> str:
     for name in ("false_alarm_rate", "detection_rate"):
         if name in metrics:
             lines.append(f"{name:14s} {metrics[name]:.4f}   at threshold {threshold}")
+    if "warning" in metrics:
+        lines.append(f"Warning: {metrics['warning']}")
     return "\n".join(lines)
 
 

@@ -37,6 +37,8 @@ def write_report(output: Path, metrics: dict[str, Any]) -> None:
     page = environment.get_template("report.html.jinja").render(
         category=metrics["category"],
         summary=summary(metrics),
+        warning=metrics.get("warning", ""),
+        reconstruction_rows=_reconstruction_rows(metrics.get("reconstruction", {})),
         metric_rows=_metric_rows(metrics),
         defect_head=defect_head,
         defect_rows=defect_rows,
@@ -73,6 +75,14 @@ def _metric_rows(metrics: dict[str, Any]) -> list[list[str]]:
         else:
             rows.append([title, "absent", metrics["absent"][name]])
     return rows
+
+
+def _reconstruction_rows(reconstruction: dict[str, float]) -> list[list[str]]:
+    return [
+        [label.spelled_out, f"{reconstruction[name]:.{min(label.decimals, 3)}f}"]
+        for name, label in RECONSTRUCTION.items()
+        if name in reconstruction
+    ]
 
 
 def _defect_rows(per_defect: dict[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -4,17 +4,19 @@ An image AUROC can be high although every map points at dust: pictures of defect
 ones as a whole. These metrics see that.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from diffusionad.postprocessing.scoring import top_mean
 
+from .bootstrap import Interval, image_intervals, percentile_interval, resampled
+
 MARGIN = 0.02  # of the shorter side, by which a true mask is dilated: masks are drawn by hand
 TOP_FRACTION = 50 / 256**2  # of the map's pixels that make a score, as in the paper
 HIGH_AUROC, LOW_POINTING, AUROC_LOSS = 0.8, 0.5, 0.1  # when to warn
-
-LOCALISATION_METRICS = ("pointing_accuracy", "pointing_accuracy_found", "localised_image_auroc")
 
 
 class LocalisationAccumulator:
@@ -51,7 +53,7 @@ class LocalisationAccumulator:
             self.found.append(bool(is_anomalous))
 
     def compute(self) -> dict[str, float]:
-        """Return the metrics that are defined, by name.
+        """Return the metrics that are defined, by name; higher is better.
 
         `pointing_accuracy` is the fraction of defective pictures whose peak lies in the dilated true mask,
         `pointing_accuracy_found` the same among those called anomalous. `localised_image_auroc` scores a
@@ -67,6 +69,18 @@ class LocalisationAccumulator:
             result["localised_image_auroc"] = float(roc_auc_score(self.labels, self.scores))
         return result
 
+    def intervals(self, replicates: int, seed: int = 0) -> dict[str, Interval]:
+        """Return 95 % bootstrap intervals of the metrics, as far as they are defined."""
+        labels, scores, hits = np.array(self.labels), np.array(self.scores), np.array(self.hits)
+        result = {}
+        if len(hits):
+            counts = resampled(np.ones(len(hits)), replicates, seed)
+            result["pointing_accuracy"] = percentile_interval(counts @ hits / len(hits))
+        if len(set(self.labels)) == 2:
+            counts = resampled(labels, replicates, seed)
+            result["localised_image_auroc"] = image_intervals(labels, scores, counts)["image_auroc"]
+        return result
+
 
 def dilate(mask: np.ndarray) -> np.ndarray:
     """Dilate a mask by 2 % of its shorter side, bool [H,W]."""
@@ -75,17 +89,18 @@ def dilate(mask: np.ndarray) -> np.ndarray:
     return distance <= radius
 
 
-def warning(metrics: dict) -> str | None:
+def warning(metrics: dict[str, Any]) -> str | None:
     """Return a sentence where a high image AUROC is not earned at the defects; None where it is.
 
     Args:
-        metrics: of metrics.json; any may be absent.
+        metrics: of metrics.json, {"value": ...} each; any may be absent.
     """
-    auroc = metrics.get("image_auroc", {}).get("value", 0.0)
-    pointing, localised = metrics.get("pointing_accuracy"), metrics.get("localised_image_auroc")
-    if auroc < HIGH_AUROC or pointing is None or localised is None:
+    if not {"image_auroc", "pointing_accuracy", "localised_image_auroc"} <= metrics.keys():
         return None
-    if pointing >= LOW_POINTING and localised >= auroc - AUROC_LOSS:
+    auroc, pointing, localised = (
+        metrics[name]["value"] for name in ("image_auroc", "pointing_accuracy", "localised_image_auroc")
+    )
+    if auroc < HIGH_AUROC or (pointing >= LOW_POINTING and localised >= auroc - AUROC_LOSS):
         return None
     return (
         f"Image AUROC is {auroc:.3f}, but the map's peak lies in the defect in {pointing:.0%} of the "

@@ -6,7 +6,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
-METRICS = IMAGE_METRICS + PIXEL_METRICS
+LOCALISATION_METRICS = ("pointing_accuracy", "localised_image_auroc")
+METRICS = IMAGE_METRICS + PIXEL_METRICS + LOCALISATION_METRICS
 
 FPR_LIMIT = 0.3
 BINS = 65_536

@@ -34,6 +34,7 @@ from ..data.records import parts_of
 from ..data.split import split
 from ..evaluation.accumulators import MetricAccumulator
 from ..evaluation.evaluator import evaluate
+from ..evaluation.metrics import LOCALISATION_METRICS
 from ..evaluation.provenance import command, data_sha256, machine, provenance, versions
 from .baseline_methods import Baseline, PatchMemory, PixelGaussian, ReconstructionError
 
@@ -41,7 +42,7 @@ OURS = "DiffusionAD"
 ERROR = "its reconstruction error alone"
 MEMORY = "PatchCore-style memory, EfficientNet-Lite0"
 GAUSSIAN = "per-pixel Gaussian"
-METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro")
+METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", *LOCALISATION_METRICS)
 
 
 def measure_baseline(

@@ -23,7 +23,7 @@ from training.evaluation import tables
 from training.evaluation.accumulators import MetricAccumulator, ReconstructionAccumulator
 from training.evaluation.evaluator import evaluate, facts_of_run, headline, read_development, write_results
 from training.evaluation.html_report import write_report
-from training.evaluation.metrics import IMAGE_METRICS, METRICS, PIXEL_METRICS
+from training.evaluation.metrics import IMAGE_METRICS, LOCALISATION_METRICS, METRICS, PIXEL_METRICS
 from training.evaluation.provenance import command, data_sha256
 
 
@@ -163,7 +163,27 @@ def test_the_report_escapes_what_a_folder_name_may_hold(written: Path, tmp_path:
     page = (tmp_path / "report.html").read_text()
     assert "<h1>DiffusionAD on nuts &amp; &lt;b&gt;bolts&lt;/b&gt;</h1>" in page
     assert "<script>" not in page and "&lt;script&gt;1" in page
-    assert page.count("<table>") == page.count("</table>") == 2
+    assert page.count("<table>") == page.count("</table>") == 3
+
+
+def test_the_report_warns_where_the_score_does_not_come_from_the_defect(
+    written: Path, tmp_path: Path
+) -> None:
+    metrics = json.loads((written / "metrics.json").read_text())
+    quiet = {name: value for name, value in metrics.items() if name != "warning"}
+    write_report(tmp_path, quiet)
+    assert "Warning" not in (tmp_path / "report.html").read_text()
+    write_report(tmp_path, quiet | {"warning": "peaks lie elsewhere"})
+    assert "<strong>Warning: peaks lie elsewhere</strong>" in (tmp_path / "report.html").read_text()
+
+
+def test_a_split_with_masks_has_pointing_and_fidelity_on_the_part(written: Path) -> None:
+    metrics = json.loads((written / "metrics.json").read_text())
+    for name in LOCALISATION_METRICS:
+        low, high = metrics[name]["interval"]
+        assert low <= metrics[name]["value"] <= high
+    assert -1 <= metrics["reconstruction"]["gradient_correlation"] <= 1
+    assert metrics["reconstruction"]["psnr_part_db"] > 0
 
 
 def test_the_report_of_a_split_without_defects_has_no_table_of_defects(
@@ -179,7 +199,7 @@ def test_the_report_of_a_split_without_defects_has_no_table_of_defects(
 def test_without_masks_only_pixel_metrics_are_absent_with_the_reason(tiny_pipeline, waves) -> None:
     records = [dataclasses.replace(record, mask=None) for record in scan(waves).test]
     metrics, _ = evaluate(tiny_pipeline, records)
-    assert metrics["absent"] == dict.fromkeys(PIXEL_METRICS, "no masks")
+    assert metrics["absent"] == dict.fromkeys((*PIXEL_METRICS, *LOCALISATION_METRICS), "no masks")
     assert not set(PIXEL_METRICS) & set(metrics) and set(IMAGE_METRICS) <= set(metrics)
     assert "aupro          absent: no masks" in headline(metrics)
 

@@ -76,7 +76,22 @@ def test_dilation_is_two_percent_of_the_shorter_side():
 def test_a_high_auroc_away_from_the_defects_is_a_warning(auroc, pointing, localised, warns):
     metrics = {
         "image_auroc": {"value": auroc},
-        "pointing_accuracy": pointing,
-        "localised_image_auroc": localised,
+        "pointing_accuracy": {"value": pointing},
+        "localised_image_auroc": {"value": localised},
     }
     assert (warning(metrics) is not None) == warns
+
+
+def test_without_masks_there_is_no_warning():
+    assert warning({"image_auroc": {"value": 0.9}}) is None
+
+
+def test_intervals_hold_the_values():
+    accumulator, rng = LocalisationAccumulator(), np.random.default_rng(0)
+    for i in range(30):
+        accumulator.add(blob(50, 50, rng.uniform(0.1, 0.6)), np.zeros((SIZE, SIZE), bool), 0, False)
+        place = (20, 20) if i % 3 else (70, 70)
+        accumulator.add(blob(*place, rng.uniform(0.4, 0.9)), defect(), 1, True)
+    values, intervals = accumulator.compute(), accumulator.intervals(200)
+    assert set(intervals) == {"pointing_accuracy", "localised_image_auroc"}
+    assert all(low < values[name] < high for name, (low, high) in intervals.items())
