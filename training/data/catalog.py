@@ -9,7 +9,7 @@ from types import ModuleType
 
 from PIL import Image
 
-from diffusionad.images.image_io import IMAGE_SUFFIXES
+from diffusionad.images.image_io import IMAGE_FORMATS, IMAGE_SUFFIXES
 
 from .checks import check
 from .readers import READERS, hugging_face
@@ -98,7 +98,7 @@ def describe(catalog: Catalog) -> dict[str, str]:
     modes: Counter[str] = Counter()
     for record in records:
         try:
-            with Image.open(record.image) as picture:
+            with Image.open(record.image, formats=IMAGE_FORMATS) as picture:
                 sizes[f"{picture.width} x {picture.height}"] += 1
                 modes[picture.mode] += 1
         except OSError:

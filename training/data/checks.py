@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from diffusionad.images.image_io import ImageError, read_image
+from diffusionad.images.image_io import IMAGE_FORMATS, ImageError, read_image
 
 from .masks import read_mask
 from .records import Record
@@ -73,7 +73,7 @@ def check(records: list[Record]) -> list[str]:
 def _look_at(record: Record) -> tuple[Seen, tuple[int, int]]:
     pixels = read_image(record.image)
     height, width = pixels.shape[:2]
-    with Image.open(record.image) as picture:
+    with Image.open(record.image, formats=IMAGE_FORMATS) as picture:
         mode = picture.mode
     digest = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).data).hexdigest()
     return Seen(record, f"{width} x {height}", mode, digest), (height, width)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diffusionad.images.image_io import ImageError, resize
+from diffusionad.images.image_io import IMAGE_FORMATS, ImageError, resize
 
 
 def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.ndarray:
@@ -28,7 +28,7 @@ def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.nda
         assert shape is not None
         return np.zeros(shape, dtype=bool)
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             is_lossy = image.format == "JPEG"
             # Entries of a palette are colours; other modes keep their numbers, or 1 of 65535 would become 0.
             values = np.asarray(image.convert("RGB") if image.mode == "P" else image)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from diffusionad.images.image_io import IMAGE_SUFFIXES
+from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
 
 GOOD = "good"
 GOOD_NAMES = (GOOD, "ok", "normal")  # names of the folder of good pictures in published data sets
@@ -66,14 +66,14 @@ def pictures(folder: Path, recursive: bool = False) -> list[Path]:
         path
         for path in entries
         if path.suffix.lower() in IMAGE_SUFFIXES
-        and not any(_is_hidden(part) for part in path.relative_to(folder).parts)
+        and not is_hidden(path.relative_to(folder))
         and path.is_file()
     )
 
 
 def subfolders(folder: Path) -> list[Path]:
     """List the visible folders of a folder in natural order: Class2 before Class10."""
-    found = [path for path in folder.glob("*") if path.is_dir() and not _is_hidden(path.name)]
+    found = [path for path in folder.glob("*") if path.is_dir() and not is_hidden(path.relative_to(folder))]
     return sorted(found, key=lambda path: natural_order(path.name))
 
 
@@ -94,7 +94,3 @@ def by_stem(files: list[Path], suffix: str = "") -> dict[str, Path]:
     """Map stems in lower case to files; with `suffix`, keep files whose stem has it, and remove it."""
     stems = [(path.stem.lower(), path) for path in files]
     return {stem.removesuffix(suffix): path for stem, path in stems if stem.endswith(suffix)}
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"

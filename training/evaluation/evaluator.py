@@ -30,7 +30,16 @@ from .predictions import Stopwatch, predictions
 from .provenance import data_sha256, provenance, short_path
 
 FACTS_OF_RUN = ("steps", "train_minutes", "processes", "train_config")
-CURVE = ("minutes", "step", "psnr_normal_db", "synthetic_image_auroc", "synthetic_pixel_ap")
+CURVE = (
+    "minutes",
+    "step",
+    "psnr_normal_db",
+    "psnr_part_db",
+    "gradient_correlation",
+    "synthetic_image_auroc",
+    "synthetic_pixel_ap",
+    "synthetic_pointing_accuracy",
+)
 # Metrics that are reported over all pictures, too, when there are development pictures.
 KEPT = (*METRICS, "per_defect", "n_good", "n_defective")
 

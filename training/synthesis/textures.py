@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from diffusionad.images.image_io import IMAGE_SUFFIXES
+from diffusionad.images.image_io import IMAGE_FORMATS, IMAGE_SUFFIXES
 
 from ..data.records import pictures
 from .perlin import perlin_noise
@@ -77,7 +77,7 @@ class TextureBank:
             return self._cache[index]
         side = self.stored_size
         if self.paths:
-            with Image.open(self.paths[index]) as picture:
+            with Image.open(self.paths[index], formats=IMAGE_FORMATS) as picture:
                 picture.draft("RGB", (side, side))
                 texture = ImageOps.fit(picture.convert("RGB"), (side, side), Image.Resampling.BILINEAR)
         else:

@@ -24,7 +24,7 @@ from .schedule import learning_rates, validates
 from .setup import Setup
 from .state import TrainingState
 from .steps import Batch, Losses, backward, denoise, segmenter_step, training_step, unet_step
-from .validation import is_published
+from .validation import FIDELITY, is_published
 
 
 class TrainingLoop:
@@ -162,7 +162,7 @@ class TrainingLoop:
         state, pipeline, validation = self.state, self._pipeline(), self.setup.validation
         found = validation.run(pipeline)
         if not phase.segmenter_learns:  # there is nothing to choose yet
-            found = {"psnr_normal_db": found["psnr_normal_db"]}
+            found = {name: found[name] for name in FIDELITY}
         assert self.logger is not None
         self.logger.show(state.step, lambda: validation.panels(pipeline))
         if phase.segmenter_learns and is_published(found["criterion"], state.best):

@@ -17,10 +17,14 @@ from torch import Tensor
 from diffusionad import DiffusionADPipeline
 
 from ..config.schema import TrainConfig
+from ..evaluation.fidelity import fidelity
+from ..evaluation.localisation import LocalisationAccumulator
 from ..evaluation.metrics import PixelMetrics, image_metrics
 from ..synthesis.dataset import SyntheticAnomalies
 
 CRITERION = "criterion: mean of image AP and pixel AP, held-out synthetic defects"
+SYNTHETIC = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "pointing_accuracy")
+FIDELITY = ("psnr_normal_db", "psnr_part_db", "gradient_correlation")
 MAX_PICTURES = 24  # each counts twice; more would take minutes from a short training on a CPU
 # Noise of the criterion on so few pictures. Within it the later weights are taken: the learning rate falls,
 # and the last weights found real defects of the magnetic tiles as well or better.
@@ -73,19 +77,34 @@ class Validation:
     def run(self, pipeline: DiffusionADPipeline) -> dict[str, float]:
         """Return metrics of synthetic defects by name, and "criterion", higher is better."""
         result = _on_squares(pipeline)(self.images, output_type="np")
-        pixels = PixelMetrics()
-        for anomaly_map, mask in zip(result.anomaly_map, self.masks, strict=True):
+        pixels, localisation = PixelMetrics(), LocalisationAccumulator()
+        found_in = zip(result.anomaly_map, self.masks, self.labels, result.is_anomalous, strict=True)
+        for anomaly_map, mask, label, is_anomalous in found_in:
             pixels.add(anomaly_map, mask)
-        normal = np.stack([i for i, label in zip(self.images, self.labels, strict=True) if label == 0])
-        error = np.square(result.reconstruction[self.labels == 0] - normal).mean()
-        found = {**image_metrics(self.labels, result.score), **pixels.compute()}
+            localisation.add(anomaly_map, mask, label, is_anomalous)
+        found = {
+            **image_metrics(self.labels, result.score),
+            **pixels.compute(),
+            **localisation.compute(),
+        }
         return {
             "criterion": (found["image_ap"] + found["pixel_ap"]) / 2,
-            "psnr_normal_db": float(-10 * np.log10(error)),
-            **{
-                f"synthetic_{name}": found[name]
-                for name in ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap")
-            },
+            **self._fidelity(np.asarray(result.reconstruction)),
+            **{f"synthetic_{name}": found[name] for name in SYNTHETIC if name in found},
+        }
+
+    def _fidelity(self, reconstructions: np.ndarray) -> dict[str, float]:
+        """Return how well the normal pictures are reconstructed, as a whole and on their parts."""
+        normal = np.stack([i for i, label in zip(self.images, self.labels, strict=True) if label == 0])
+        reconstructed = reconstructions[self.labels == 0]
+        on_part = [fidelity(*pair) for pair in zip(reconstructed, normal, strict=True)]
+        errors = {
+            "psnr_normal_db": np.square(reconstructed - normal).mean(),
+            "psnr_part_db": np.mean([found.squared_error for found in on_part]),
+        }
+        return {
+            **{name: float(-10 * np.log10(error)) for name, error in errors.items()},
+            "gradient_correlation": float(np.mean([found.gradient_correlation for found in on_part])),
         }
 
     def panels(self, pipeline: DiffusionADPipeline, count: int = 4) -> np.ndarray:

@@ -230,7 +230,8 @@ def test_twins_and_peers_are_measured_at_the_size_of_each_picture(
 ) -> None:
     fresh_pipeline.configure(resize_mode="tile", calibration=None)
     metrics, rows = evaluate(fresh_pipeline, scan(waves).test, replicates=0)
-    assert metrics["reconstruction"].keys() == {"psnr_normal_db", "defect_residue"}
+    found = {"psnr_normal_db", "psnr_part_db", "gradient_correlation", "defect_residue"}
+    assert metrics["reconstruction"].keys() == found
     assert len(rows) == 10
     picture = make_pictures(1, side=100)[0][:, :80].astype(np.float32) / 255
     repaired = fresh_pipeline(picture, output_type="np").reconstruction[0]
