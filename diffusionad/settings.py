@@ -1,11 +1,11 @@
 """The settings that are saved with a pipeline: what values they may have, and which of them change scores."""
 
-import math
 from typing import Any
 
 import numpy as np
 
 from diffusionad.images.tiling import RESIZE_MODES
+from diffusionad.postprocessing.calibration import check_calibration
 from diffusionad.postprocessing.roi import decode_roi
 
 # A calibration made with other values of these says nothing about the scores of a pipeline.
@@ -25,6 +25,12 @@ SCORE_SETTINGS = (
     "roi",
     "ignore_border",
 )
+
+
+MAX_SIDE = 2**16  # pixels
+MAX_WEIGHT = 1000  # of the norm guidance; far beyond any use, and far below what float32 overflows at
+MAX_RANGE = 10_000  # absolute value of `input_range`
+MAX_CATEGORY = 1000  # characters
 
 
 def to_plain(value: Any) -> Any:
@@ -47,7 +53,7 @@ def check_settings(
     """
     if settings["patch_size"] != patch_size:
         raise ValueError(f"`patch_size` is {settings['patch_size']!r}, but `unet` works with {patch_size}.")
-    _check_integer(settings, "image_size", 1, 2**16)
+    _check_integer(settings, "image_size", 1, MAX_SIDE)
     for name, multiple in multiples.items():
         if settings["image_size"] % multiple:
             raise ValueError(
@@ -75,11 +81,13 @@ def check_settings(
     _check_integer(settings, "seed", 0, 2**63 - 1)
     _check_integer(settings, "min_region_area", 0, 10**9)
     _check_integer(settings, "ignore_border", 0, (settings["image_size"] - 1) // 2)
-    _check_number(settings, "guidance_weight", 0, math.inf)
+    _check_number(settings, "guidance_weight", 0, MAX_WEIGHT)
     _check_number(settings, "threshold", 0, 1)
     _check_number(settings, "top_fraction", 0, 1)
     _check_roi(settings["roi"])
-    _check_calibration(settings["calibration"])
+    _check_category(settings["category"])
+    if settings["calibration"] is not None:
+        check_calibration(settings["calibration"])
 
 
 def _check_shorter_side(settings: dict[str, Any]) -> None:
@@ -91,7 +99,7 @@ def _check_shorter_side(settings: dict[str, Any]) -> None:
             "becomes `image_size` x `image_size`; use None, or `resize_mode` 'tile'."
         )
     _check_integer(
-        settings, "shorter_side", settings["image_size"], 2**16, " (not below `image_size`), or None"
+        settings, "shorter_side", settings["image_size"], MAX_SIDE, " (not below `image_size`), or None"
     )
 
 
@@ -102,31 +110,34 @@ def _check_integer(settings: dict[str, Any], name: str, low: int, high: int, als
 
 
 def _check_number(settings: dict[str, Any], name: str, low: float, high: float) -> None:
-    value = settings[name]
-    is_number = isinstance(value, int | float | np.number) and math.isfinite(value)
-    if not is_number or not low <= value <= high:
-        raise ValueError(f"`{name}` is {value!r}; give a number in {low:g}..{high:g}.")
+    if not _is_number(settings[name], low, high):
+        raise ValueError(f"`{name}` is {settings[name]!r}; give a number in {low:g}..{high:g}.")
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    """Say whether a value is a number in a range; NaN is in none."""
+    return isinstance(value, int | float | np.integer | np.floating) and bool(low <= value <= high)
 
 
 def _check_range(value: Any) -> None:
     is_pair = isinstance(value, list | tuple) and len(value) == 2
-    if not is_pair or not all(isinstance(v, int | float) for v in value) or not value[0] < value[1]:
-        raise ValueError(f"`input_range` is {value!r}; give (low, high) such as (-1, 1).")
+    if not is_pair or not all(_is_number(v, -MAX_RANGE, MAX_RANGE) for v in value) or not value[0] < value[1]:
+        raise ValueError(
+            f"`input_range` is {value!r}; give (low, high) such as (-1, 1), within +-{MAX_RANGE}."
+        )
+
+
+def _check_category(value: Any) -> None:
+    if value is not None and not (isinstance(value, str) and len(value) <= MAX_CATEGORY):
+        raise ValueError(
+            f"`category` is a {type(value).__name__}; give a text of up to {MAX_CATEGORY} characters."
+        )
 
 
 def _check_roi(roi: Any) -> None:
     try:
         inside = None if roi is None else decode_roi(roi)
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"`roi` is damaged ({error}); set it again with `configure(roi=mask)`.") from error
     if inside is not None and not inside.any():
         raise ValueError("`roi` leaves no pixel to look at; mark with non-zero pixels where to look.")
-
-
-def _check_calibration(calibration: Any) -> None:
-    if calibration is None:
-        return
-    needed = {"threshold", "rate", "n", "scores", "date"}
-    is_whole = isinstance(calibration, dict) and set(calibration) - {"pixel_threshold"} == needed
-    if not is_whole or not calibration["scores"]:
-        raise ValueError("`calibration` is damaged; calibrate again.")

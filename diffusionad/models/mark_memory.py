@@ -41,12 +41,14 @@ class MarkMemory(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, image_size: int = 256, num_marks: int = 0, similarity_threshold: float = 0.85):
         super().__init__()
-        if image_size < 1:
-            raise ValueError(f"`image_size` is {image_size}; give the pipeline's.")
-        if not 0 <= num_marks <= MARKS_MAX:
-            raise ValueError(f"`num_marks` is {num_marks}; use 0..{MARKS_MAX}.")
-        if not 0 <= similarity_threshold <= 1:
-            raise ValueError(f"`similarity_threshold` is {similarity_threshold}; give a number in 0..1.")
+        if not isinstance(image_size, int) or not 1 <= image_size <= 2**16:
+            raise ValueError(
+                f"`image_size` is {image_size!r}; give the pipeline's, an integer in 1..{2**16}."
+            )
+        if not isinstance(num_marks, int) or not 0 <= num_marks <= MARKS_MAX:
+            raise ValueError(f"`num_marks` is {num_marks!r}; give an integer in 0..{MARKS_MAX}.")
+        if not isinstance(similarity_threshold, int | float) or not 0 <= similarity_threshold <= 1:
+            raise ValueError(f"`similarity_threshold` is {similarity_threshold!r}; give a number in 0..1.")
         # Integers: half precision of the networks must not round them.
         self.register_buffer("marks", torch.zeros(num_marks, SIGNATURE, dtype=torch.int16))
 

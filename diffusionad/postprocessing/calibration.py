@@ -10,12 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 DEFAULT_RATE = 0.01
 MAX_STORED_SCORES = 1000
 FEW_PICTURES = 20
+MAX_PICTURES, MAX_DATE = 10**9, 40  # what a stored calibration may say: pictures, characters of the date
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +49,14 @@ class Calibration:
         return {**asdict(self), "scores": list(self.scores)}
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Calibration":
-        """The inverse of `to_dict`."""
+    def from_dict(cls, values: Any) -> "Calibration":
+        """Check what `to_dict` gave: it may come from anybody's model.
+
+        Raises:
+            ValueError: a field is missing, unknown, or has a value that no calibration has; the message names
+                the field.
+        """
+        check_calibration(values)
         return cls(**{**values, "scores": tuple(values["scores"])})
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
@@ -86,6 +95,47 @@ class Calibration:
         from scipy import stats  # takes a while to import, and only a watch needs it
 
         return float(stats.ks_2samp(scores, self.scores, method="asymp").pvalue)
+
+
+def check_calibration(values: Any) -> None:
+    """Raise a ValueError that names the field of a stored calibration, its value and what it may be."""
+    if not isinstance(values, dict):
+        raise ValueError(f"`calibration` is {_short(values)}; give `Calibration.to_dict()`, or None.")
+    needed = {"threshold", "rate", "n", "scores", "date"}
+    wrong = sorted(map(str, needed.symmetric_difference(values) - {"pixel_threshold"}))
+    if wrong:
+        problem = "lacks" if wrong[0] in needed else "does not know"
+        raise ValueError(f"`calibration` {problem} {_short(wrong[0])}; calibrate again.")
+    scores, n, rate = values["scores"], values["n"], values["rate"]
+    if not isinstance(scores, list | tuple) or not scores or not all(map(_is_share, scores)):
+        _refuse("scores", scores, "numbers in 0..1")
+    if any(low > high for low, high in pairwise(scores)):
+        _refuse("scores", scores, "ascending numbers")
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not len(scores) <= n <= MAX_PICTURES:
+        _refuse("n", n, f"the number of pictures, {len(scores)}..{MAX_PICTURES}")
+    if not _is_share(rate) or not 0 < rate < 1:
+        _refuse("rate", rate, "a number between 0 and 1")
+    if not _is_share(values["threshold"]):
+        _refuse("threshold", values["threshold"], "a number in 0..1")
+    if values.get("pixel_threshold") is not None and not _is_share(values["pixel_threshold"]):
+        _refuse("pixel_threshold", values["pixel_threshold"], "a number in 0..1, or null")
+    if not isinstance(values["date"], str) or len(values["date"]) > MAX_DATE:
+        _refuse("date", values["date"], "a day such as 2024-12-31")
+
+
+def _is_share(value: Any) -> bool:
+    """Say whether a value is a number in [0, 1], which neither NaN nor True is."""
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return is_number and bool(0 <= value <= 1)
+
+
+def _refuse(field: str, value: Any, allowed: str) -> None:
+    raise ValueError(f"`calibration.{field}` is {_short(value)}; it must be {allowed}: calibrate again.")
+
+
+def _short(value: Any) -> str:
+    text = repr(value[:8] if isinstance(value, list | tuple | str) else value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def promised_rate(n: int, rate: float | None = None) -> float:

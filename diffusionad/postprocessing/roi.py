@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffusionad.images.image_io import read_image
+from diffusionad.images.image_io import IMAGE_FORMATS, MAX_MEGAPIXELS, ImageError, read_image
 
 
 def encode_roi(roi: np.ndarray) -> dict:
@@ -17,10 +17,29 @@ def encode_roi(roi: np.ndarray) -> dict:
     return {"size": list(roi.shape), "counts": ([0] if flat.size and flat[0] else []) + counts}
 
 
-def decode_roi(rle: dict) -> np.ndarray:
-    """The inverse of `encode_roi`: [H,W] bool."""
-    values = np.arange(len(rle["counts"])) % 2 == 1
-    return np.repeat(values, rle["counts"]).reshape(rle["size"], order="F")
+def decode_roi(rle: Any) -> np.ndarray:
+    """The inverse of `encode_roi`: [H,W] bool.
+
+    Raises:
+        ValueError: no run lengths, more than 89 megapixels, or counts that do not cover the size.
+    """
+    if not isinstance(rle, dict) or set(rle) != {"size", "counts"}:
+        raise ValueError("run lengths are a `size` and `counts`")
+    size, counts = rle["size"], rle["counts"]
+    limit = int(MAX_MEGAPIXELS * 1e6)  # before any memory is taken: anybody may have written these numbers
+    if not _are_counts(size, limit) or len(size) != 2 or min(size) < 1 or size[0] * size[1] > limit:
+        raise ValueError(f"its `size` is no height and width of up to {MAX_MEGAPIXELS} megapixels")
+    if not _are_counts(counts, limit) or sum(counts) != size[0] * size[1]:
+        raise ValueError(f"its `counts` do not cover {size[0]} x {size[1]} pixels")
+    values = np.arange(len(counts)) % 2 == 1
+    return np.repeat(values, counts).reshape(size, order="F")
+
+
+def _are_counts(values: Any, limit: int) -> bool:
+    """Say whether `values` is a list of integers in 0..limit."""
+    if not isinstance(values, list | tuple):
+        return False
+    return all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v <= limit for v in values)
 
 
 def border_mask(size: tuple[int, int], ignore_border: int) -> np.ndarray:
@@ -47,12 +66,15 @@ def read_roi(roi: Any) -> np.ndarray:
         FileNotFoundError: no such file.
     """
     if hasattr(roi, "detach"):  # a tensor, named without importing torch
-        roi = (roi.squeeze() != 0).cpu().numpy().astype(np.uint8)
+        try:
+            roi = (roi.squeeze() != 0).cpu().numpy().astype(np.uint8)
+        except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+            raise ImageError("`roi` is a sparse, nested or meta tensor; give a dense one.") from error
     elif isinstance(roi, np.ndarray) and roi.dtype.kind in "bi":
         roi = (roi != 0).astype(np.uint8)
     if not isinstance(roi, Image.Image | np.ndarray):
         read_image(roi)  # for its errors
-        roi = Image.open(roi)
+        roi = Image.open(roi, formats=IMAGE_FORMATS)
     if isinstance(roi, Image.Image) and roi.has_transparency_data:
         alpha = np.asarray(roi.convert("RGBA"))[:, :, 3]
         if alpha.min() < 255:  # what drawing programs save

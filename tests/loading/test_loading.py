@@ -242,14 +242,38 @@ def test_a_setting_of_a_newer_version_is_named(folder):
         {"input_range": 5},
         {"input_range": [1, 1]},
         {"calibration": {"threshold": 0.5}},
+        {"input_range": [0, float("inf")]},
+        {"input_range": [-1e308, 1e308]},
+        {"guidance_weight": float("inf")},
+        {"guidance_weight": 1e300},
+        {"guidance_weight": 10**400},
+        {"category": 5},
+        {"category": "x" * 100_000},
         {"roi": {"size": [64, 64]}},
+        {"roi": {"size": [10**6, 10**5], "counts": [10**11]}},
+        {"roi": {"size": [64, 64], "counts": [10**11]}},
+        {"roi": {"size": [64, 64], "counts": [-1, 4097]}},
+        {"roi": {"size": [64, 64], "counts": [0.5, 4095.5]}},
+        {"roi": {"size": [4096], "counts": [0, 4096]}},
+        {"roi": {"size": ["64", "64"], "counts": [0, 4096]}},
+        {"roi": [1, 2]},
+        {"roi": "everywhere"},
         {"roi": {"size": [64, 64], "counts": [7]}},
     ],
-    ids=str,
+    ids=lambda settings: str(settings)[:60],
 )
 def test_a_saved_setting_that_makes_no_sense_is_named(folder, settings):
     edit_json(folder / "model_index.json", **settings)
     with pytest.raises(ValueError, match=f"`{next(iter(settings))}`"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("scores", [0.9, 0.1]), ("n", -999), ("rate", 5), ("threshold", "0.5"), ("date", 1)]
+)
+def test_a_calibration_that_promises_nothing_is_refused_at_load(folder, tiny_pipeline, field, value):
+    edit_json(folder / "model_index.json", calibration={**tiny_pipeline.config.calibration, field: value})
+    with pytest.raises(ValueError, match=rf"`calibration\.{field}`"):
         DiffusionADPipeline.from_pretrained(folder)
 
 

@@ -147,8 +147,15 @@ def test_the_verdict_says_how_many_marks_were_left_out(fresh_pipeline, make_pict
     "settings, words",
     [
         ({"similarity_threshold": 1.1}, r"`similarity_threshold` is 1\.1; give a number in 0\.\.1"),
-        ({"num_marks": -1}, r"`num_marks` is -1; use 0\.\.20000"),
-        ({"num_marks": MARKS_MAX + 1}, r"`num_marks` is 20001; use 0\.\.20000"),
+        ({"num_marks": -1}, r"`num_marks` is -1; give an integer in 0\.\.20000"),
+        ({"num_marks": MARKS_MAX + 1}, r"`num_marks` is 20001; give an integer in 0\.\.20000"),
+        ({"num_marks": 10**7}, r"`num_marks` is 10000000; give an integer in 0\.\.20000"),
+        ({"num_marks": "many"}, r"`num_marks` is 'many'; give an integer"),
+        (
+            {"image_size": 10**12},
+            r"`image_size` is 1000000000000; give the pipeline's, an integer in 1\.\.65536",
+        ),
+        ({"similarity_threshold": float("nan")}, r"`similarity_threshold` is nan; give a number in 0\.\.1"),
         ({"image_size": 0}, r"`image_size` is 0; give the pipeline's"),
     ],
 )

@@ -120,6 +120,71 @@ def test_calibration_survives_json():
     assert list(again.scores) == sorted(again.scores) and again.n == 50
 
 
+WRONG_FIELDS = [
+    ("scores", [0.3, 0.2, 0.1]),
+    ("scores", [0.1, float("nan"), 0.3]),
+    ("scores", [0.1, 0.2, float("inf")]),
+    ("scores", [-0.1, 0.2]),
+    ("scores", [0.1, 10**400]),
+    ("scores", ["0.1", "0.2"]),
+    ("scores", [True]),
+    ("scores", []),
+    ("scores", "0.1"),
+    ("scores", None),
+    ("n", 2),
+    ("n", -999),
+    ("n", 10**400),
+    ("n", 3.0),
+    ("n", "<img src=x onerror=alert(1)>"),
+    ("n", True),
+    ("rate", 0),
+    ("rate", 1),
+    ("rate", 5),
+    ("rate", float("nan")),
+    ("rate", "0.01"),
+    ("threshold", 1.5),
+    ("threshold", float("nan")),
+    ("threshold", None),
+    ("threshold", [0.5]),
+    ("pixel_threshold", -1),
+    ("pixel_threshold", "0.5"),
+    ("date", 20241231),
+    ("date", None),
+    ("date", "x" * 10_000),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG_FIELDS, ids=lambda value: str(value)[:20])
+def test_a_stored_field_that_no_calibration_has_is_named(field, value):
+    stored = calibrate([0.1, 0.2, 0.3]).to_dict()
+    assert Calibration.from_dict(stored).n == 3
+    with pytest.raises(
+        ValueError, match=rf"`calibration\.{field}` is .*; it must be .*calibrate again"
+    ) as caught:
+        Calibration.from_dict({**stored, field: value})
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda stored: stored.pop("n"), "`calibration` lacks 'n'"),
+        (lambda stored: stored.update(more=1), "`calibration` does not know 'more'"),
+    ],
+)
+def test_a_stored_calibration_has_all_fields_and_no_others(change, words):
+    stored = calibrate([0.1, 0.2, 0.3]).to_dict()
+    change(stored)
+    with pytest.raises(ValueError, match=words):
+        Calibration.from_dict(stored)
+
+
+@pytest.mark.parametrize("stored", [None, [], "x", 3])
+def test_a_stored_calibration_is_an_object(stored):
+    with pytest.raises(ValueError, match=r"`calibration` is .*; give `Calibration\.to_dict\(\)`"):
+        Calibration.from_dict(stored)
+
+
 def test_many_scores_are_stored_as_quantiles():
     scores = np.random.default_rng(0).random(5000)
     calibration = calibrate(scores, 0.01)
