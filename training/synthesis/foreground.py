@@ -20,6 +20,7 @@ from ..data.masks import read_mask
 from ..data.records import by_stem, pictures
 
 WORKING_SIDE = 256  # the classical method looks at the picture at this size
+CONTOUR_MIN = 0.35  # fall of the distance over six pixels at the contour, in thresholds; a shade has 0.2
 AREA_MIN, AREA_MAX = 0.03, 0.95  # a mask below or above these fractions of the picture says nothing
 SOURCES = ("classical", "rembg", "none")
 
@@ -29,16 +30,16 @@ ForegroundSource = Callable[[np.ndarray, Path], np.ndarray | None]
 def foreground_mask(image: np.ndarray) -> np.ndarray | None:
     """Find one or more objects on a plain background.
 
-    The background's colour is the median along the picture's border; Otsu's threshold divides the distances
-    from it.
+    The background is a smooth surface fitted to the picture's border, so that uneven light does no harm;
+    Otsu's threshold divides the distances from it.
 
     Args:
         image: float32 [H,W,3] in [0, 1].
 
     Returns:
-        bool [H,W]. None where the method fails: the border is as far from the background's colour as the rest
-        (a texture), the contour is blurred (uneven light), or the foreground covers most of the border, less
-        than 3 % or more than 95 % of the picture.
+        bool [H,W]. None where the method fails: the border is as far from the background as the rest (a
+        texture), the contour is blurred (a shade), or the foreground covers most of the border, less than 3 %
+        or more than 95 % of the picture.
     """
     height, width = image.shape[:2]
     small = _as_picture(image)
@@ -48,7 +49,7 @@ def foreground_mask(image: np.ndarray) -> np.ndarray | None:
     border = np.ones(pixels.shape[:2], bool)
     rim = max(2, round(0.02 * min(border.shape)))
     border[rim:-rim, rim:-rim] = False
-    distance = np.abs(pixels - np.median(pixels[border], axis=0)).max(axis=-1)
+    distance = np.abs(pixels - _background(pixels, border)).max(axis=-1)
     if distance.max() < 8:  # grey levels: a flat picture
         return None
     threshold = threshold_otsu(distance)
@@ -64,13 +65,36 @@ def foreground_mask(image: np.ndarray) -> np.ndarray | None:
     found = ndimage.binary_closing(found, disc)[radius:-radius, radius:-radius]
     found |= _holes(found, distance > max(8, 2 * np.percentile(distance[border], 90)))
     found = _large_components(ndimage.binary_opening(found, disc))
-    inside = found & ~ndimage.binary_erosion(found, iterations=3, border_value=1)
-    outside = ndimage.binary_dilation(found, iterations=3) & ~found
-    # Shade and uneven light fade slowly; an object ends within a few pixels.
-    if not outside.any() or distance[inside].mean() - distance[outside].mean() < 0.6 * threshold:
+    if not _has_sharp_contour(distance, threshold):
         return None
     mask = np.asarray(Image.fromarray(found).resize((width, height), Image.Resampling.NEAREST))
     return mask if _is_plausible(mask) else None
+
+
+def _background(pixels: np.ndarray, border: np.ndarray) -> np.ndarray:
+    """Fit a quadratic surface to the border, then to every pixel that lies near it; [h,w,3]."""
+    height, width = border.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(-1, 6)
+    colours, used = pixels.reshape(-1, 3), border.ravel()
+    for _ in range(4):
+        surface = terms @ np.linalg.lstsq(terms[used], colours[used], rcond=None)[0]
+        residual = np.abs(colours - surface).max(axis=-1)
+        near = residual < 3 * max(2.0, 1.5 * float(np.median(residual[used])))
+        if near.mean() < 0.3:  # a texture, or a part that fills the picture
+            break
+        used = near
+    return surface.reshape(pixels.shape)
+
+
+def _has_sharp_contour(distance: np.ndarray, threshold: float) -> bool:
+    """Whether the foreground ends within a few pixels, as an object does; shade and light fade slowly."""
+    found = _large_components(ndimage.binary_opening(distance > threshold))
+    inside = found & ~ndimage.binary_erosion(found, iterations=3, border_value=1)
+    outside = ndimage.binary_dilation(found, iterations=3) & ~found
+    if not (inside.any() and outside.any()):
+        return False
+    return bool(distance[inside].mean() - distance[outside].mean() >= CONTOUR_MIN * threshold)
 
 
 def _as_picture(image: np.ndarray) -> Image.Image:

@@ -47,6 +47,19 @@ def test_the_foreground_declines_where_there_is_no_object():
         assert foreground_mask(image) is None, name
 
 
+def test_a_dark_threaded_part_is_found_under_uneven_light():
+    """Like a screw on a table: gaps of the background colour along its contour, a vignette around it."""
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    grey = 0.8 - 0.15 * (x**2 + y**2) + 0.05 * x
+    shaft = (np.abs(x) < 0.12) & (np.abs(y) < 0.7)
+    threads = (np.abs(x) < 0.2) & (np.abs(y) < 0.7) & (np.sin(40 * y + 8 * x) > 0.3)
+    part = shaft | threads
+    grey[part] = 0.3
+    mask = foreground_mask(np.repeat(grey[..., None], 3, axis=-1).astype(np.float32))
+    assert mask is not None
+    assert mask[part].mean() > 0.9 and mask[~part & (np.abs(x) > 0.3)].mean() < 0.01
+
+
 def test_foreground_masks_come_from_files(tmp_path: Path):
     Image.fromarray(disc(64)).convert("L").save(tmp_path / "001_mask.png")
     Image.fromarray((~disc(64)).astype(np.uint8)).save(tmp_path / "002.PNG")  # 0 and 1
