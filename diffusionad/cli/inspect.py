@@ -128,10 +128,10 @@ def inspect_command(
     from diffusionad.inspection.inspector import Inspector
 
     pipeline = load_pipeline(inspection.model, device, dtype, settings)
-    inspector = Inspector(
-        pipeline, inspection.output, inspection.batch_size, inspection.overlays, inspection.panels
-    )
     try:
+        inspector = Inspector(
+            pipeline, inspection.output, inspection.batch_size, inspection.overlays, inspection.panels
+        )
         if inspection.watch is not None:
             return _watch(inspection, inspection.watch, inspector)
         return _inspect_files(inspection, inspector, files)
@@ -213,7 +213,7 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
             writer.add(result)
             bar.update()
             if result.verdict is None:
-                tqdm.write(f"{result.file}: cannot be read: {result.error}", file=sys.stderr)
+                tqdm.write(f"{result.file}: cannot be inspected: {result.error}", file=sys.stderr)
             elif result.verdict.is_anomalous:
                 say(f"{result.file}: {result.verdict}")
             if stop.requested:
@@ -226,7 +226,7 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
     if not summary["complete"]:
         return EXIT_INTERRUPTED
     if summary["unreadable"] == summary["pictures"]:
-        raise CannotRun(f"none of the {summary['pictures']} pictures could be read.")
+        raise CannotRun(f"none of the {summary['pictures']} pictures could be inspected.")
     return EXIT_ANOMALY if summary["anomalous"] and inspection.fail_on_anomaly else 0
 
 
@@ -239,7 +239,7 @@ def _summary_text(
     n = summary["pictures"]
     text = f"{n} picture{'s' * (n != 1)}: {summary['anomalous']} anomalous, {summary['normal']} normal"
     if summary["unreadable"]:
-        text += f", {summary['unreadable']} could not be read"
+        text += f", {summary['unreadable']} could not be inspected"
     text += f" ({seconds:.1f} s)" if summary["complete"] else " (interrupted)"
     if config.calibration is None or config.calibration["threshold"] != config.threshold:
         text += f"\nThe threshold {score_text(config.threshold)} is not from a calibration "

@@ -1,5 +1,6 @@
-"""From files to results: read, inspect in batches, draw; one unreadable picture never stops the others."""
+"""From files to results: read, inspect in batches, draw; one picture's failure never stops the others."""
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ MAX_BATCH_PIXELS = 32_000_000  # 384 MB as float32 RGB; larger batches of large 
 
 OVERLAYS, PANELS = "overlays", "panels"  # folders under the output folder
 
+# A drawing fails like this because of its picture's name; a full disk fails for all pictures.
+_BAD_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+
 
 class Inspector:
     """Inspect files one after the other; memory holds a single batch.
@@ -30,6 +34,9 @@ class Inspector:
         batch_size: pictures per network call on a GPU.
         overlays: draw heat map and contours over each picture, `overlays/NAME.png`, at its own size.
         panels: draw picture, reconstruction, heat map and overlay side by side, `panels/NAME.png`.
+
+    Raises:
+        ValueError: the settings leave no pixel to look at, in whatever picture.
     """
 
     def __init__(
@@ -40,6 +47,8 @@ class Inspector:
         overlays: bool = True,
         panels: bool = False,
     ):
+        if pipeline.config.resize_mode == "stretch":  # all pictures come to one size, and fail alike
+            pipeline.region_of_interest((pipeline.config.image_size, pipeline.config.image_size))
         self.pipeline = pipeline
         self.output = output
         # On a CPU the pipeline takes pictures one by one anyway: singles keep memory low and Ctrl-C swift.
@@ -59,22 +68,49 @@ class Inspector:
         """
         for batch in self._batches(files):
             readable = [(file, picture) for file, picture in batch if isinstance(picture, np.ndarray)]
-            results = self._inspect(readable, root) if readable else iter(())
+            results = self._inspect(readable, root)
             for file, picture in batch:
                 yield Result(file, error=picture) if isinstance(picture, str) else next(results)
 
     def _inspect(self, batch: list[tuple[Path, np.ndarray]], root: Path) -> Iterator[Result]:
+        """Yield a result per picture; where a batch fails, each of its pictures is tried alone."""
+        if not batch:
+            return
+        try:
+            output = self.pipeline([picture for _, picture in batch], batch_size=self.batch_size)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if is_lost_device(error):
+                raise
+            failure = error
+        else:
+            yield from self._results(batch, output, root)
+            return
+        if len(batch) == 1:
+            yield Result(batch[0][0], error=explain(failure, batch[0][0]))
+        else:
+            for single in batch:
+                yield from self._inspect([single], root)
+
+    def _results(
+        self, batch: list[tuple[Path, np.ndarray]], output: "DiffusionADOutput", root: Path
+    ) -> Iterator[Result]:
         """Yield a result per picture; each is drawn when its turn comes."""
-        output = self.pipeline([picture for _, picture in batch], batch_size=self.batch_size)
         verdicts = verdicts_of(output, self.pipeline.config.calibration)
         for i, (file, picture) in enumerate(batch):
+            try:
+                drawn = self._draw(file, root, picture, output, i, verdicts[i])
+            except (OSError, ValueError, MemoryError) as error:
+                if isinstance(error, OSError) and error.errno not in _BAD_NAME:
+                    raise
+                yield Result(file, error=f"it cannot be drawn: {explain(error, file)}")
+                continue
             yield Result(
                 file=file,
                 verdict=verdicts[i],
                 regions=tuple(output.regions[i]),
                 known_marks=tuple(output.known_marks[i]),
                 seconds=round(output.timings["total"] / len(batch), 4),
-                overlay=self._draw(file, root, picture, output, i, verdicts[i]),
+                overlay=drawn,
             )
 
     def _draw(
@@ -120,7 +156,19 @@ def read_or_explain(file: Path) -> np.ndarray | str:
         return read_image(file)
     except Exception as error:
         # Decoders raise nearly anything on damaged files, and one file must not stop the other thousands.
-        return " ".join(str(error).split()) or type(error).__name__
+        return explain(error, file)
+
+
+def explain(error: Exception, file: Path) -> str:
+    """Return in one line why a picture cannot be inspected; it is named by its file, not by its place."""
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return f"`{file}` needs more memory than there is; shrink it first."
+    return " ".join(str(error).replace("`image[0]`", f"`{file}`").split()) or type(error).__name__
+
+
+def is_lost_device(error: Exception) -> bool:
+    """Whether no later picture can be inspected in this process either: the GPU gave up."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
 
 
 def common_root(files: Iterable[Path]) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusionad.files import file_sha256, replacing
-from diffusionad.inspection.inspector import read_or_explain
+from diffusionad.inspection.inspector import explain, is_lost_device, read_or_explain
 from diffusionad.postprocessing.calibration import Calibration, calibrate
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def recalibrate(
         pipeline: loaded from `source`, with the settings to calibrate for.
         source: folder of the model.
         output: folder for the calibrated model; may be `source`.
-        files: the pictures; unreadable ones are reported on stderr and left out.
+        files: the pictures; those that cannot be inspected are reported on stderr and left out.
         rate: false-alarm rate to promise; None is the larger of 1 % and 1/(n+1).
         show_progress: show a bar at a terminal.
 
@@ -49,7 +49,7 @@ def recalibrate(
         def report(file: Path, error: str | None) -> None:
             bar.update()
             if error is not None:
-                tqdm.write(f"{file}: left out, it cannot be read: {error}", file=sys.stderr)
+                tqdm.write(f"{file}: left out, it cannot be inspected: {error}", file=sys.stderr)
 
         calibration = calibrate_with(pipeline, files, rate, report)
     pipeline.configure(calibration=calibration)
@@ -72,13 +72,21 @@ def check_held_out(folder: Path, files: Sequence[Path]) -> None:
         return
     listed = json.loads(splits.read_text(encoding="utf-8"))
     used = {entry["sha256"]: name for name in USED_UP for entry in listed.get(name, [])}
-    hashes = {file: file_sha256(file) for file in files}
+    hashes = {file: _sha256_of_picture(file) for file in files}
     known = [file for file in files if hashes[file] in used]
     if known:
         raise ValueError(
             f"{len(known)} of {len(files)} pictures are in the {used[hashes[known[0]]]} set of `{splits}`, "
             f"such as `{known[0]}`; the model knows them and scores them too low. Calibrate with others."
         )
+
+
+def _sha256_of_picture(file: Path) -> str:
+    """Return a file's SHA-256; empty where it cannot be read, or never ends, as a pipe."""
+    try:
+        return file_sha256(file) if file.is_file() else ""
+    except OSError:
+        return ""  # reading it as a picture reports it
 
 
 def calibrate_with(
@@ -91,12 +99,12 @@ def calibrate_with(
 
     Args:
         pipeline: with the settings to calibrate for.
-        files: the pictures; unreadable ones are reported and left out.
+        files: the pictures; those that cannot be inspected are reported and left out.
         rate: false-alarm rate to promise; None is the larger of 1 % and 1/(n+1).
-        report: called after each file, with the reason when it could not be read.
+        report: called after each file, with the reason when it could not be inspected.
 
     Raises:
-        ValueError: no picture could be read, or too few for the rate.
+        ValueError: no picture could be inspected, or too few for the rate.
     """
     scores, peaks = [], []
     for file in files:
@@ -104,7 +112,13 @@ def calibrate_with(
         if isinstance(picture, str):
             report(file, picture)
             continue
-        output = pipeline(picture)
+        try:
+            output = pipeline(picture)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if is_lost_device(error):
+                raise
+            report(file, explain(error, file))
+            continue
         scores.append(output.score[0])
         peaks.append(output.anomaly_map[0].max())
         report(file, None)

@@ -134,16 +134,16 @@ def verdicts_of(output: "DiffusionADOutput", calibration: dict[str, Any] | None)
 
 @dataclass(frozen=True)
 class Result:
-    """One picture: a verdict, or the error that kept it from being read.
+    """One picture: a verdict, or the error that kept it from being inspected.
 
     Attributes:
         file: the picture.
-        verdict: None when it could not be read.
+        verdict: None when it could not be inspected.
         regions: anomalous regions, highest peak first.
         known_marks: marks faded in the map, as good parts carry them.
         seconds: of the networks and the scoring, the picture's share of its batch.
         overlay: the picture drawn for it, if any.
-        error: why it could not be read.
+        error: why it could not be inspected.
     """
 
     file: Path

@@ -2,11 +2,12 @@
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from diffusionad.images.image_io import IMAGE_SUFFIXES
+from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
 from diffusionad.inspection.results import Result
 from diffusionad.interrupts import StopRequest
 
@@ -69,7 +70,7 @@ def watch(
     twice rather than never.
 
     Args:
-        folder: absolute; searched recursively, names that begin with a dot left out.
+        folder: absolute; searched recursively, hidden and system folders left out.
         log: what has been dealt with.
         inspect: yields a result per file, in order.
         stop: ends the watch between two pictures.
@@ -105,19 +106,19 @@ def watch(
 
 def _scan(folder: Path, ignore: Sequence[Path]) -> Iterable[tuple[Path, Stamp]]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = [f for f in folders if not f.startswith(".") and Path(parent, f) not in ignore]
+        folders[:] = [f for f in folders if not is_hidden(Path(f)) and Path(parent, f) not in ignore]
         for name in names:
             file = Path(parent, name)
-            if file.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+            if file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(Path(name)):
                 stamp = _stamp(file)
                 if stamp is not None:
                     yield file, stamp
 
 
 def _stamp(file: Path) -> Stamp | None:
-    """Return a file's stamp; None when it is gone, or cannot be looked at."""
+    """Return a file's stamp; None when it is gone, cannot be looked at, or is a pipe that never ends."""
     try:
         status = file.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return (status.st_mtime_ns, status.st_size) if stat.S_ISREG(status.st_mode) else None

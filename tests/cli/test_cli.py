@@ -208,15 +208,39 @@ def test_broken_pictures_are_reported_and_the_others_inspected(inspect, pictures
     (pictures / "b/header.ppm").write_bytes(b"P6\n\x94\x30 8\n255\n")
     assert inspect(pictures) == 0
     printed = capsys.readouterr()
-    assert "6 pictures: " in printed.out and ", 3 could not be read" in printed.out
+    assert "6 pictures: " in printed.out and ", 3 could not be inspected" in printed.out
     assert len(printed.err.splitlines()) == 3
-    assert f"{pictures / 'a/0.png'}: cannot be read: " in printed.err
+    assert f"{pictures / 'a/0.png'}: cannot be inspected: " in printed.err
     rows = {Path(row["file"]).relative_to(pictures).as_posix(): row for row in rows_of(out)}
     broken = {name for name, row in rows.items() if row["verdict"] == "error"}
     assert broken == {"a/0.png", "b/text.tif", "b/header.ppm"}
     for name, row in rows.items():
         assert bool(row["error"]) == (name in broken) == (row["score"] == "") == (row["overlay"] == "")
     assert json_of(out)["summary"]["unreadable"] == 3
+
+
+def test_a_picture_that_cannot_be_tiled_or_drawn_is_a_row_and_the_others_are_inspected(
+    inspect, pictures, out, capsys, tiny_pipeline, tmp_path
+):
+    tiled = DiffusionADPipeline(
+        **tiny_pipeline.components, image_size=64, resize_mode="tile", shorter_side=160
+    )
+    tiled.save_pretrained(tmp_path / "tiled")
+    strip, long_name = pictures / "a/strip.png", pictures / f"a/{'x' * 246}.png"
+    Image.new("RGB", (30_000, 8)).save(strip)
+    Image.open(pictures / "a/0.png").save(long_name)  # its drawing would have a longer name than disks take
+    assert inspect(pictures, "--model", tmp_path / "tiled") == 0
+    rows = {Path(row["file"]): row for row in rows_of(out)}
+    assert {file for file, row in rows.items() if row["verdict"] == "error"} == {strip, long_name}
+    assert rows[strip]["error"].startswith(f"`{strip}` is 30000 x 8 pixels and would be cut into tiles")
+    assert "cannot be drawn" in rows[long_name]["error"]
+    assert "image[0]" not in capsys.readouterr().err
+
+
+def test_a_pipe_that_is_named_is_a_row(inspect, pictures, out):
+    os.mkfifo(pictures / "pipe.png")
+    assert inspect(pictures / "a/0.png", pictures / "pipe.png") == 0
+    assert [bool(row["error"]) for row in rows_of(out)] == [False, True]
 
 
 def test_broken_pictures_do_not_hide_an_anomaly(inspect, pictures):
@@ -228,7 +252,7 @@ def test_nothing_but_broken_pictures_makes_the_exit_status_2(inspect, tmp_path, 
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "b.png").write_bytes(b"no picture")
     assert inspect(tmp_path / "a.png", tmp_path / "b.png") == 2
-    assert "none of the 2 pictures could be read" in capsys.readouterr().err
+    assert "none of the 2 pictures could be inspected" in capsys.readouterr().err
     assert [row["verdict"] for row in rows_of(out)] == ["error", "error"]
 
 
@@ -333,7 +357,7 @@ def test_quiet_prints_nothing_but_errors(inspect, pictures, capsys):
     assert inspect(pictures, "--quiet", "--threshold", 0) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert len(printed.err.splitlines()) == 1 and "a/0.png: cannot be read" in printed.err
+    assert len(printed.err.splitlines()) == 1 and "a/0.png: cannot be inspected" in printed.err
 
 
 def test_serve_shows_the_screens_until_ctrl_c(tiny_model_folder):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -129,3 +130,23 @@ def test_the_page_marks_pixels_by_the_pixel_threshold_until_the_threshold_is_mov
     at_calibration, moved = (judge(anomaly_map, 0.9, threshold, calibration)[0] for threshold in (0.3, 0.35))
     assert at_calibration.tolist() == [[False, False], [True, True]]
     assert moved.tolist() == [[False, True], [True, True]]
+
+
+def test_pipes_hidden_folders_and_pictures_that_cannot_be_tiled_do_not_count(
+    run, good, model, tmp_path
+) -> None:
+    DiffusionADPipeline.from_pretrained(model).configure(
+        resize_mode="tile", shorter_side=160
+    ).save_pretrained(model)
+    (model.parent / "splits.json").write_text("{}")  # so that every file is hashed
+    folder = Path(shutil.copytree(good, tmp_path / "mixed"))
+    for hidden in (".Trash-0/files", ".ipynb_checkpoints"):
+        (folder / hidden).mkdir(parents=True)
+        shutil.copy(folder / "00.png", folder / hidden / "defect.png")
+    Image.new("RGB", (30_000, 8)).save(folder / "strip.png")
+    os.mkfifo(folder / "pipe.png")
+    status, _, err = run(folder, folder / "pipe.png", "--model", model, "--rate", 0.1)
+    assert status == 0
+    assert DiffusionADPipeline.from_pretrained(model).config.calibration["n"] == 24
+    reported = [line for line in err.splitlines() if "left out, it cannot be inspected" in line]
+    assert [Path(line.split(": ")[0]).name for line in reported] == ["strip.png", "pipe.png"]

@@ -122,6 +122,28 @@ def test_a_broken_file_is_reported_once(follow, folder):
     assert follow(*[nothing] * (3 * PATIENCE)) == []
 
 
+def test_a_pipe_is_no_picture(follow, folder, png):
+    os.mkfifo(folder / "pipe.png")
+    (folder / "part.png").write_bytes(png)
+    assert names(follow(*[nothing] * (PATIENCE + 2))) == ["part.png"]
+
+
+def test_a_picture_that_cannot_be_tiled_is_reported_once_and_stops_nothing(
+    fresh_pipeline, folder, png, tmp_path, capsys
+):
+    fresh_pipeline.configure(resize_mode="tile", shorter_side=160)
+    Image.new("RGB", (30_000, 8)).save(folder / "strip.png")
+    (folder / "part.png").write_bytes(png)
+    for round_ in range(2):  # a restart does not meet it again
+        inspector = Inspector(fresh_pipeline, tmp_path, overlays=False)
+        log, script = WatchLog(tmp_path / "watched.jsonl"), Script([nothing] * (PATIENCE + 2))
+        watch(folder, log, lambda files, inspector=inspector: inspector(files, folder), script)
+        lines = {Path(x["file"]).name: x for x in map(json.loads, capsys.readouterr().out.splitlines())}
+        assert set(lines) == ({"part.png", "strip.png"} if round_ == 0 else set())
+        if round_ == 0:
+            assert lines["strip.png"]["error"].startswith(f"`{folder / 'strip.png'}` is 30000 x 8 pixels")
+
+
 def test_a_file_that_is_overwritten_is_a_new_one(follow, folder, png, make_pictures):
     file = folder / "part.png"
     file.write_bytes(png)
@@ -191,6 +213,7 @@ def test_folders_below_are_watched_but_not_hidden_ignored_or_other_files(follow,
         "below/a.png",
         "drawn/a.png",
         ".hidden/a.png",
+        "@eaDir/a.png",
         ".partial.png",
         "a.png.tmp",
         "notes.txt",
