@@ -8,7 +8,7 @@ import numpy as np
 from gradio.events import Dependency
 from PIL import Image
 
-from diffusionad.images.image_io import resize
+from diffusionad.images.image_io import IMAGE_FORMATS, resize
 from diffusionad.ui.components.events import BACKGROUND
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.serving.files import Upload, checked_upload, png_bytes, read_upload, serve_bytes
@@ -122,7 +122,7 @@ def _layer(roi: np.ndarray, height: int, width: int) -> Image.Image:
 
 def _painted(layer: Upload) -> np.ndarray:
     """Return the pixels that a layer covers, [H,W] bool."""
-    with checked_upload(layer) as path, Image.open(path) as image:
+    with checked_upload(layer) as path, Image.open(path, formats=IMAGE_FORMATS) as image:
         return np.asarray(image.convert("RGBA"))[..., 3] > 0
 
 

@@ -15,7 +15,7 @@ from gradio.utils import get_upload_folder
 from gradio_client import utils as client_utils
 from PIL import Image, ImageOps
 
-from diffusionad.images.image_io import read_image
+from diffusionad.images.image_io import IMAGE_FORMATS, read_image
 from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.inspection_state import Inspection, inspect_picture
 from diffusionad.ui.serving.model_registry import Model
@@ -124,7 +124,7 @@ def convert_for_browser(upload: Upload | None) -> Any:
     if path.suffix.lower() not in NOT_FOR_BROWSERS:
         return gr.skip()
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             png = png_bytes(ImageOps.exif_transpose(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return gr.skip()  # the inspection reports what is wrong with it

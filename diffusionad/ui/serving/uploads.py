@@ -5,7 +5,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from diffusionad.images.image_io import IMAGE_SUFFIXES
+from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
 from diffusionad.ui.serving.files import Upload, upload_path
 
 FILE_TYPES = [*sorted(IMAGE_SUFFIXES), ".zip"]
@@ -92,9 +92,8 @@ def _unpack(path: Path, name: str, folder: Path, prefix: str) -> list[UploadedPi
 def _is_wanted(member: zipfile.ZipInfo) -> bool:
     """Return whether a member is a picture, or an archive, which gets an error; skip macOS's metadata."""
     path = PurePosixPath(member.filename.replace("\\", "/"))
-    is_hidden = any(part.startswith(".") and part != ".." for part in path.parts)
     is_known = path.suffix.lower() in FILE_TYPES
-    return is_known and not (member.is_dir() or is_hidden or "__MACOSX" in path.parts)
+    return is_known and not (member.is_dir() or is_hidden(path))
 
 
 def _unpack_one(

@@ -16,6 +16,7 @@ from typing import Any
 from PIL import Image
 
 from diffusionad.files import replacing
+from diffusionad.images.image_io import IMAGE_FORMATS
 
 from ..records import GOOD, GOOD_NAMES, Catalog
 from . import mvtec
@@ -141,7 +142,7 @@ def _kind(label: str | None, half_name: str) -> str:
 def _save(image: dict[str, Any], path: Path) -> None:
     """Write the encoded picture unchanged, with the extension of its format."""
     data = image["bytes"] or Path(image["path"]).read_bytes()
-    with Image.open(io.BytesIO(data)) as picture:
+    with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as picture:
         assert picture.format is not None, "a picture that was opened has a format"
         extension = picture.format.lower()
     path.parent.mkdir(parents=True, exist_ok=True)
