@@ -50,7 +50,9 @@ class NoiseDraw(NamedTuple):
 def draw_noise(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> NoiseDraw:
     """Draw the noise of both scales, the fine one first; advances `generator`."""
     fine, coarse = (
-        torch.randn(shape, generator=generator, device=generator.device).to(device) for _scale in range(2)
+        # Of float32 whatever torch's default is: the networks' dtype has no part in the noise.
+        torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32).to(device)
+        for _scale in range(2)
     )
     return NoiseDraw(fine, coarse, generator.clone_state())
 

@@ -623,12 +623,39 @@ def test_no_picture_at_all_is_an_error(tiny_pipeline, empty):
         (torch.zeros(3, 0, 0), r"`image\[1\]` is 0 x 0 pixels"),
         (np.zeros((64, 64, 7), np.uint8), r"`image\[1\]` has shape \(64, 64, 7\)"),
         (None, r"`image\[1\]` is a NoneType"),
+        (torch.zeros(3, 64, 64, device="meta"), r"`image\[1\]` is a tensor on the meta device"),
+        (torch.zeros(3, 64, 64).to_sparse(), r"`image\[1\]` is a sparse, nested or quantized tensor"),
+        (torch.zeros(3, 64, 64, dtype=torch.complex64), r"`image\[1\]` is a tensor of torch\.complex64"),
     ],
-    ids=range(9),
+    ids=range(12),
 )
 def test_a_bad_picture_is_named_by_its_place(tiny_pipeline, make_pictures, tensor, words):
     with pytest.raises(ImageError, match=words):
         tiny_pipeline([make_pictures(1)[0], tensor])
+
+
+@pytest.mark.parametrize(
+    "batch", [torch.zeros(2, 3, 64, 64, device="meta"), torch.zeros(2, 3, 64, 64).to_sparse()]
+)
+def test_a_batch_without_plain_values_is_refused(tiny_pipeline, batch):
+    with pytest.raises(ImageError, match=r"`image` is a (tensor on the meta|sparse)"):
+        tiny_pipeline(batch)
+
+
+@pytest.mark.parametrize("roi", [torch.ones(64, 64, device="meta"), torch.ones(64, 64).to_sparse()])
+def test_a_region_without_plain_values_is_refused(tiny_pipeline, make_pictures, roi):
+    with pytest.raises(ImageError, match="`roi` is a sparse, nested or meta tensor; give a dense one"):
+        tiny_pipeline(make_pictures(1), roi=roi)
+
+
+def test_the_default_dtype_of_torch_changes_no_score(tiny_pipeline, make_pictures):
+    expected = tiny_pipeline(make_pictures(2)).score
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = tiny_pipeline(make_pictures(2)).score
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_files_that_are_no_pictures_are_named(tiny_pipeline, make_pictures, make_huge_png, tmp_path):

@@ -4,12 +4,16 @@ What a person sees is what is inspected: EXIF rotation is applied, transparency 
 becomes three equal channels, 16-bit grey keeps its depth.
 """
 
+import functools
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from diffusionad.images.tiff import describe_samples, has_further_pages, is_signed_8_bit
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
 
@@ -27,6 +31,10 @@ MAX_MEGAPIXELS = 89  # Pillow's own limit against decompression bombs; 1.1 GB as
 
 # What Pillow's decoders raise on damaged files, when opening or when decoding.
 _BROKEN = (OSError, SyntaxError, TypeError, ValueError, EOFError)
+
+SAVE_TIFF_AS = "save it with 8 or 16 unsigned bits, or as 32-bit floats in 0..1"
+
+logger = logging.getLogger(__name__)
 
 
 class ImageError(ValueError):
@@ -50,7 +58,9 @@ def read_image(source: ImageSource, name: str = "`image`") -> np.ndarray:
         FileNotFoundError: no such file.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, name)
+        return _from_array(
+            np.asarray(source), name
+        )  # a matrix would stay two-dimensional, whatever is done to it
     if isinstance(source, Image.Image):
         return _from_pil(source, name)
     if isinstance(source, str | os.PathLike):
@@ -67,8 +77,15 @@ def _from_file(path: Path) -> np.ndarray:
         raise ImageError(f"`{path}` is a pipe or a device; give a regular file.")
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if has_further_pages(image):
+                _warn_of_pages(path)
             return _from_pil(image, f"`{path}`")
     except UnidentifiedImageError as error:
+        samples = describe_samples(path)
+        if samples:
+            raise ImageError(
+                f"`{path}` is a TIFF of {samples}, which cannot be read; {SAVE_TIFF_AS}."
+            ) from error
         raise ImageError(f"`{path}` is no picture that Pillow can read; use PNG, JPEG or TIFF.") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
@@ -78,6 +95,13 @@ def _from_file(path: Path) -> np.ndarray:
         raise
     except _BROKEN as error:
         raise ImageError(_broken(f"`{path}`", error)) from error
+
+
+@functools.lru_cache(maxsize=10_000)  # once a file, however often a training reads it
+def _warn_of_pages(path: Path) -> None:
+    logger.warning(
+        "`%s` holds further pages or frames, which are ignored: only its first picture is looked at.", path
+    )
 
 
 def _broken(name: str, error: Exception) -> str:
@@ -96,6 +120,8 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 def _from_pil(image: Image.Image, name: str) -> np.ndarray:
     _check_size(*image.size, name)  # before decoding: a bomb is refused by its header
+    if is_signed_8_bit(image):
+        raise ImageError(f"{name} is a TIFF of signed 8-bit integers, which cannot be read; {SAVE_TIFF_AS}.")
     try:
         image.load()
         image = ImageOps.exif_transpose(image)
@@ -107,6 +133,8 @@ def _from_pil(image: Image.Image, name: str) -> np.ndarray:
         return _from_array(_as_uint16(np.asarray(image), name), name)
     if image.mode == "F":
         return _from_array(np.asarray(image, dtype=np.float32), name)
+    if image.mode == "La":  # the one kind of transparency without a way to RGBA
+        image = image.convert("LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)

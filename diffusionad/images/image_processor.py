@@ -92,6 +92,8 @@ class ImageProcessor:
 
 def as_list(image: Any) -> list[ImageInput]:
     """Return one picture, a list of them, or a batch [N,...] as a list."""
+    if isinstance(image, Tensor):
+        check_storage(image, "`image`")
     if isinstance(image, np.ndarray | Tensor) and image.ndim == 4:
         return list(image)
     if isinstance(image, list | tuple):
@@ -135,12 +137,23 @@ def check_call(sources: list[ImageInput], batch_size: Any, output_type: Any) -> 
             check_tensor(source, name_of(i))
 
 
+def check_storage(tensor: Tensor, name: str) -> None:
+    """Raise an ImageError for a tensor whose values do not lie in memory, one after the other."""
+    if tensor.is_meta:
+        raise ImageError(f"{name} is a tensor on the meta device, which has no values; give a real one.")
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized:
+        raise ImageError(f"{name} is a sparse, nested or quantized tensor; give a dense one of floats.")
+
+
 def check_tensor(tensor: Tensor, name: str) -> None:
     """Raise an ImageError for a tensor that is no picture [C,H,W] of floats."""
+    check_storage(tensor, name)
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
         raise ImageError(
             f"{name} is a tensor of shape {tuple(tensor.shape)}; give [C,H,W] with C = 1, 3 or 4."
         )
+    if tensor.is_complex():
+        raise ImageError(f"{name} is a tensor of {tensor.dtype}; give floats in 0..1.")
     if not tensor.is_floating_point():
         low, high = (int(tensor.min()), int(tensor.max())) if tensor.numel() else (0, 0)
         raise ImageError(

@@ -1,6 +1,8 @@
 """Files, PIL images and arrays of every kind become the same float32 RGB; what cannot is refused clearly."""
 
+import logging
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +150,74 @@ def test_every_cut_of_a_file_is_one_clear_error(tmp_path, rgb):
             cut.write_bytes(data[: min(length, len(data) - 1)])
             with pytest.raises(ImageError, match=r"cut\."):
                 read_image(cut)
+
+
+def write_tiff(path: Path, pixels: np.ndarray) -> Path:
+    """A grey TIFF of any NumPy dtype, which Pillow's own writer does not know all of."""
+    height, width = pixels.shape
+    sample_format = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    tags = [(256, width), (257, height), (258, pixels.itemsize * 8), (259, 1), (262, 1), (273, 8)]
+    tags += [(277, 1), (278, height), (279, pixels.nbytes), (339, sample_format)]
+    directory = struct.pack("<H", len(tags))
+    directory += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    start = struct.pack("<2sHI", b"II", 42, 8 + pixels.nbytes)
+    path.write_bytes(start + pixels.astype(pixels.dtype.newbyteorder("<")).tobytes() + directory + bytes(4))
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_tiffs_of_usual_numbers_are_read(tmp_path, dtype):
+    full = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    path = write_tiff(tmp_path / "a.tif", np.full((9, 11), full, dtype))
+    np.testing.assert_array_equal(read_image(path), np.ones((9, 11, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "words"),
+    [
+        (np.int8, "signed 8-bit integers"),
+        (np.float16, "16-bit floats"),
+        (np.float64, "64-bit floats"),
+        (np.int64, "64-bit signed integers"),
+    ],
+)
+def test_tiffs_of_other_numbers_are_refused_by_their_kind(tmp_path, dtype, words):
+    path = write_tiff(tmp_path / "a.tif", np.full((9, 11), -1 if dtype == np.int8 else 1, dtype))
+    with pytest.raises(
+        ImageError, match=rf"a\.tif` is a TIFF of {words}, which cannot be read; save it with"
+    ):
+        read_image(path)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_reads_as_the_array_that_it_is(rgb):
+    grey = rgb[:, :, 0]
+    matrix = np.asmatrix(grey)
+    np.testing.assert_array_equal(read_image(matrix), read_image(grey))
+    np.testing.assert_array_equal(matrix, grey)
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "RGBA", "RGBa", "PA", "CMYK", "YCbCr", "HSV", "LAB", "1", "P"])
+def test_every_mode_of_pillow_reads_as_rgb(mode):
+    white = Image.new("LA" if mode == "La" else "RGBA" if mode == "RGBa" else "RGB", (9, 9), "white")
+    if mode == "PA":
+        white = white.convert("P")
+    image = read_image(white.convert(mode))
+    assert image.shape == (9, 9, 3) and image.min() >= 0.98
+
+
+@pytest.mark.parametrize("suffix", ["tiff", "png", "webp"])
+def test_further_pages_are_ignored_with_one_warning_that_names_the_file(tmp_path, rgb, caplog, suffix):
+    path, other = tmp_path / f"pages.{suffix}", tmp_path / f"other.{suffix}"
+    first, second = Image.fromarray(rgb), Image.fromarray(255 - rgb)
+    lossless = {"lossless": True} if suffix == "webp" else {}
+    first.save(path, save_all=True, append_images=[second], **lossless)
+    first.save(other, **lossless)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            np.testing.assert_array_equal(read_image(path), read_image(other))
+    [record] = caplog.records
+    assert str(path) in record.getMessage() and "further pages" in record.getMessage()
 
 
 def test_the_content_of_a_file_decides_how_it_is_read_not_its_name(tmp_path, rgb):
