@@ -8,6 +8,7 @@ from diffusionad.ui.api import add_endpoints
 from diffusionad.ui.components.model_picker import ModelPicker
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.serving.errors import unhandled_errors
+from diffusionad.ui.serving.files import check_event_files
 from diffusionad.ui.serving.model_registry import ModelRegistry
 from diffusionad.ui.serving.temporary import isolate_gradio_files
 from diffusionad.ui.tabs.about import build_about
@@ -31,15 +32,19 @@ TABS = {
 }
 
 FILE_SECONDS = 6 * 3600  # uploads and results older than this are deleted
+CLEAN_UP_SECONDS = 1800  # between two looks for them
 
 
 class Screens(gr.Blocks):
     """Gradio's page; errors of Gradio itself become a sentence in place of a bare "Error"."""
 
-    async def process_api(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Run an event as Gradio does."""
+    async def process_api(
+        self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Run an event as Gradio does, once its files are known to be files."""
         with unhandled_errors():
-            return await super().process_api(*args, **kwargs)
+            check_event_files(inputs)
+            return await super().process_api(block_fn, inputs, *args, **kwargs)
 
 
 def build_app(models: list[str] | None = None) -> gr.Blocks:
@@ -51,7 +56,8 @@ def build_app(models: list[str] | None = None) -> gr.Blocks:
     """
     isolate_gradio_files()
     registry = ModelRegistry(models)
-    with Screens(title="DiffusionAD", analytics_enabled=False, delete_cache=(1800, FILE_SECONDS)) as app:
+    clean_up = (CLEAN_UP_SECONDS, FILE_SECONDS)
+    with Screens(title="DiffusionAD", analytics_enabled=False, delete_cache=clean_up) as app:
         add_endpoints(registry)  # first: a tab's event must not take their names
         gr.HTML(INTRO, elem_id="intro")
         picker = ModelPicker(registry)

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -17,11 +19,13 @@ import gradio as gr
 import httpx
 import numpy as np
 import pytest
+from gradio.route_utils import delete_files_created_by_app
 from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
 from diffusionad import DiffusionADPipeline, calibrate
+from diffusionad.ui.app import CLEAN_UP_SECONDS, FILE_SECONDS, Screens
 from diffusionad.ui.components.batch_runner import Batch, BatchRunner, delete_files
 from diffusionad.ui.components.histogram import histogram
 from diffusionad.ui.components.page import Page, Session
@@ -506,3 +510,65 @@ def test_the_canvas_of_one_visitor_is_not_written_again_for_the_next(roi_editor,
     again = os.stat(second.background.path)
     assert (again.st_ino, again.st_size) == (written.st_ino, written.st_size)
     assert second.background.path == second.composite.path == first["background"]
+
+
+def test_an_event_that_names_a_folder_does_not_stop_the_clean_up_of_uploads(pictures, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    with Screens() as screens:
+        gr.Button().click(lambda upload: "seen", gr.Image(type="filepath"), gr.Textbox(), preprocess=False)
+    [event] = screens.default_config.fns
+
+    def send(path: str | Path) -> dict:
+        file = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+        return asyncio.run(screens.process_api(event, [file]))
+
+    file = Path(upload(pictures[0])["path"])
+    assert send(file)["data"] == ["seen"]
+    (file.parent / "link.png").symlink_to(file.parent)
+    absent = file.with_name("absent.png")
+    too_long = f"{file.parent}/{'x' * 300}.png"
+    for path in (file.parent, file.parent / "link.png", too_long, f"{file}\0", absent):
+        with pytest.raises(gr.Error, match=r"no uploaded file|no longer kept"):
+            send(path)
+    with pytest.raises(gr.Error, match="did not work here"):  # does not say whether it exists
+        send(tmp_path)
+    delete_files_created_by_app(screens, age=None)
+    assert not file.exists()
+
+
+START_AND_WAIT = """
+from diffusionad.ui.serving.temporary import new_folder
+(new_folder() / "upload.png").touch()
+print(new_folder().parent, flush=True)
+input()
+"""
+
+
+def test_files_of_a_killed_app_are_removed_at_the_next_start_and_those_of_a_living_one_kept(tmp_path):
+    def start() -> tuple[subprocess.Popen, Path]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", START_AND_WAIT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"GRADIO_TEMP_DIR": str(tmp_path)},
+        )
+        return process, Path(process.stdout.readline().strip())
+
+    (tmp_path / "diffusionad-of-somebody-else").mkdir()
+    living, kept = start()
+    killed, left = start()
+    killed.kill()
+    killed.wait()
+    assert list(left.glob("*/upload.png"))
+    third, own = start()
+    assert set(tmp_path.iterdir()) == {kept, own, tmp_path / "diffusionad-of-somebody-else"}
+    for process in (living, third):
+        process.communicate("\n", timeout=60)
+    assert [path.name for path in tmp_path.iterdir()] == ["diffusionad-of-somebody-else"]
+
+
+def test_the_security_policy_says_how_long_uploads_are_kept():
+    policy = Path(__file__).parents[2].joinpath("SECURITY.md").read_text()
+    assert f"deleted after {FILE_SECONDS // 3600} hours, or half an hour later at most" in policy
+    assert CLEAN_UP_SECONDS == 1800

@@ -1,5 +1,7 @@
 """Pictures between the browser and the model: uploads in, examples and previews out."""
 
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -65,12 +67,51 @@ def upload_path(upload: Upload | None) -> str | None:
     """Return the path of an upload, None without one.
 
     Raises:
-        ValueError: the file was not uploaded. Gradio lets a program name any file of the server.
+        ValueError: the file was not uploaded, or is a folder. Gradio lets a program name any file of the server.
     """
     path = upload.get("path") if upload else None
-    if path and not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+    if path and (
+        Path(path).is_dir() or not Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
+    ):
         raise ValueError("The picture has to be uploaded.")
     return path
+
+
+def check_event_files(inputs: Any) -> None:
+    """Refuse what is no regular file among the uploads that an event names, before Gradio notes it down.
+
+    Gradio's clean-up stops for good at a folder, or at a name that the disk cannot hold. Files outside its
+    own folder are left to Gradio, which refuses them all in the same words.
+
+    Args:
+        inputs: of the event, as they came from the browser.
+
+    Raises:
+        gr.Error: a folder of the uploads, or a name that no file can have.
+        FileNotFoundError: an upload that is no longer kept, or never was.
+    """
+    if isinstance(inputs, dict):
+        path = inputs.get("path")
+        if isinstance(path, str) and not path.lower().startswith(("http://", "https://")):
+            _check_event_file(os.path.abspath(path))
+        inputs = list(inputs.values())
+    if isinstance(inputs, list | tuple):
+        for value in inputs:
+            check_event_files(value)
+
+
+def _check_event_file(path: str) -> None:
+    folder = os.path.abspath(get_upload_folder())
+    if os.path.commonpath([folder, path]) != folder:
+        return
+    try:
+        is_file = stat.S_ISREG(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):
+        is_file = False
+    if not is_file:
+        raise gr.Error("This is no uploaded file; upload the pictures themselves.", print_exception=False)
 
 
 def serve_file(path: Path) -> str:
