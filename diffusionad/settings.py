@@ -27,7 +27,8 @@ SCORE_SETTINGS = (
 )
 
 
-MAX_SIDE = 2**16  # pixels
+MAX_SIDE = 2**16  # pixels to which pictures are scaled; their area is limited where they are cut into tiles
+MAX_IMAGE_SIZE = 2**13  # of the square that the networks see, pixels: its noise takes memory in every call
 MAX_WEIGHT = 1000  # of the norm guidance; far beyond any use, and far below what float32 overflows at
 MAX_RANGE = 10_000  # absolute value of `input_range`
 MAX_CATEGORY = 1000  # characters
@@ -53,7 +54,7 @@ def check_settings(
     """
     if settings["patch_size"] != patch_size:
         raise ValueError(f"`patch_size` is {settings['patch_size']!r}, but `unet` works with {patch_size}.")
-    _check_integer(settings, "image_size", 1, MAX_SIDE)
+    _check_integer(settings, "image_size", 1, MAX_IMAGE_SIZE)
     for name, multiple in multiples.items():
         if settings["image_size"] % multiple:
             raise ValueError(

@@ -11,8 +11,8 @@ from typing import Any
 import tomlkit
 
 from diffusionad.files import check_finite
+from diffusionad.loading.components import COMPONENTS
 from diffusionad.loading.fingerprint import pipeline_sha256
-from diffusionad.loading.pretrained import COMPONENTS
 
 EVALUATE = "diffusionad evaluate --model {0}/pipeline --data DATA --output {0}"
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import diffusionad
-from diffusionad.loading.pretrained import COMPONENTS, STANDALONE_CODE, entry_of
+from diffusionad.loading.components import COMPONENTS, entry_of
+from diffusionad.loading.pretrained import STANDALONE_CODE
 
 from .source_statements import PACKAGE, Sources, Statement, file_name, origins_of, read_sources
 

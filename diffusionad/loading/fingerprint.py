@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from diffusionad.files import file_sha256
+from diffusionad.loading.model_files import read_json
 from diffusionad.settings import SCORE_SETTINGS
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"  # variants are copies of it in another precision
@@ -23,16 +24,17 @@ def pipeline_sha256(folder: Path) -> str:
 
     Raises:
         FileNotFoundError: `folder` holds no saved pipeline.
+        ValueError: a config is damaged, or a link out of the folder.
     """
     index = folder / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
-    saved = json.loads(index.read_text(encoding="utf-8"))
+    saved = read_json(index, folder)
     settings = {name: saved.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
     if settings["shorter_side"] is None:  # models from before there was such a setting keep their hash
         del settings["shorter_side"]
     segmenter = folder / "segmenter/config.json"
-    if segmenter.is_file() and json.loads(segmenter.read_text(encoding="utf-8")).get("known_marks"):
+    if segmenter.is_file() and read_json(segmenter, folder).get("known_marks"):
         settings["mark_similarity"] = saved.get("mark_similarity")  # marks of models before 0.2
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted([*folder.glob("*/*config.json"), *folder.glob(f"*/{WEIGHTS}")]):

@@ -3,7 +3,6 @@
 diffusers' own loader takes a component of ours from a local folder but refuses it from the Hub.
 """
 
-import json
 import logging
 import os
 import warnings
@@ -11,27 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
-from diffusers.configuration_utils import FrozenDict
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from diffusionad.loading.bundled import demo_model, demo_models
+from diffusionad.loading.components import COMPONENTS, OPTIONAL, load_component
 from diffusionad.loading.hub_errors import hub_errors
+from diffusionad.loading.model_files import read_json, remedy, require_file, weights_name
 from diffusionad.models.mark_memory import MarkMemory
-from diffusionad.models.official_unet import OfficialUNet
-from diffusionad.models.segmenter import AnomalySegmenter
-
-# What a repository may name, by component, as [library, class]: nothing else is ever imported.
-COMPONENTS = {
-    "unet": (UNet2DModel, OfficialUNet),
-    "scheduler": (DDPMScheduler,),
-    "segmenter": (AnomalySegmenter,),
-    "mark_memory": (MarkMemory,),
-}
-
-# A saved pipeline may lack these; model_index.json then has no entry, or [null, null].
-OPTIONAL = ("mark_memory",)
 
 # Arguments of diffusers' loader that this one declines, and why.
 DECLINED = {
@@ -96,12 +83,13 @@ def load_parts(
     }
     similarity = index.pop("mark_similarity", 0.85)  # a setting of pipelines before 0.2
     if "mark_memory" in parts and parts["mark_memory"] is None:
-        parts["mark_memory"] = _marks_of_segmenter(folder, index["image_size"], similarity, variant)
+        parts["mark_memory"] = _marks_of_segmenter(folder, index, similarity, variant)
     saved = {k: v for k, v in index.items() if k not in COMPONENTS and not k.startswith("_")}
     unknown = sorted(set(saved) - set(pipeline_class._get_init_keys(pipeline_class)))
     if unknown:
         raise ValueError(
-            f"`{folder}/model_index.json` has {unknown}, unknown to this version; upgrade diffusionad."
+            f"`{folder}/model_index.json` has {str(unknown)[:500]}, unknown to this version; "
+            "upgrade diffusionad."
         )
     return parts | given, saved, overrides
 
@@ -137,25 +125,27 @@ def dtypes_by_component(dtype: torch.dtype | dict[str, torch.dtype] | None) -> d
 
 
 def _marks_of_segmenter(
-    folder: Path, image_size: int, similarity: float, variant: str | None
+    folder: Path, index: dict[str, Any], similarity: Any, variant: str | None
 ) -> MarkMemory | None:
     """Return the marks that a model from before 0.2 keeps in a buffer of its segmenter."""
-    if not _read_json(folder / "segmenter/config.json").get("known_marks"):
+    if not read_json(folder / "segmenter/config.json", folder).get("known_marks"):
         return None
-    marks = load_file(folder / "segmenter" / _weights_name(variant))["marks"]
-    memory = MarkMemory(image_size, len(marks), similarity)
-    memory.marks.copy_(marks)
+    weights = folder / "segmenter" / weights_name(variant)
+    require_file(weights, folder)
+    try:
+        marks = load_file(weights)["marks"]
+        memory = MarkMemory(index.get("image_size", 256), len(marks), similarity)
+        memory.marks.copy_(marks)
+    except (KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{weights}` holds no marks that can be used ({error}); {remedy(weights)}."
+        ) from error
     logger.warning(
         "`%s` keeps its known marks in the segmenter, as models before 0.2 did; they work as before. Save it "
         "again with `save_pretrained` into another folder to keep them as a component of their own.",
         folder,
     )
     return memory
-
-
-def entry_of(component_class: type) -> list[str]:
-    """How model_index.json names a class, such as ["diffusers", "UNet2DModel"]."""
-    return [component_class.__module__.partition(".")[0], component_class.__name__]
 
 
 def find_folder(
@@ -184,7 +174,7 @@ def find_folder(
             f"model; those are {', '.join(demo_models())}."
         )
     repo = f"`{name_or_path}` (revision {revision})" if revision else f"`{name_or_path}`"
-    weights = _weights_name(variant)
+    weights = weights_name(variant)
     needed = [*CONFIGS, f"unet/{weights}", f"segmenter/{weights}"]
     with hub_errors(repo):
         snapshot = Path(
@@ -212,87 +202,15 @@ def find_folder(
     return snapshot
 
 
-def _weights_name(variant: str | None) -> str:
-    return f"diffusion_pytorch_model{f'.{variant}' if variant else ''}.safetensors"
-
-
-def _remedy(path: Path) -> str:
-    """What to do about a damaged file."""
-    for folder in path.parents:
-        if folder.name == "snapshots":  # of links into the cache of the Hub's client
-            return f"delete `{folder.parent}` and load it again"
-    return "copy the model again"
-
-
 def read_index(folder: Path, class_name: str) -> dict[str, Any]:
+    """Return the values of model_index.json, which must describe a pipeline of this class."""
     path = folder / "model_index.json"
-    if not path.is_file():
+    if not path.is_file() and not path.is_symlink():
         raise FileNotFoundError(f"`{path}` is missing; `{folder}` is not a saved {class_name}.")
-    index = _read_json(path)
+    index = read_json(path, folder)
     found = index.get("_class_name")
     if found not in (class_name, [STANDALONE_CODE, class_name]):
-        raise ValueError(f"`{path}` describes a {found!r}, not a {class_name}; give a DiffusionAD model.")
-    return index
-
-
-def load_component(
-    folder: Path, name: str, entry: list[str] | None, dtype: torch.dtype, variant: str | None
-) -> torch.nn.Module | DDPMScheduler | None:
-    if name in OPTIONAL and entry in (None, [None, None]):
-        return None
-    component_class = next((c for c in COMPONENTS[name] if entry_of(c) == entry), None)
-    if component_class is None:
-        allowed = " or ".join(str(entry_of(c)) for c in COMPONENTS[name])
-        raise ValueError(f"`{folder}/model_index.json` names {entry} as `{name}`; only {allowed} is allowed.")
-    if component_class is DDPMScheduler:
-        config = folder / name / "scheduler_config.json"
-        _read_json(config)
-        try:
-            return DDPMScheduler.from_pretrained(folder / name)
-        except (OSError, ValueError, TypeError) as error:
-            raise ValueError(f"`{config}` cannot be used ({error}); {_remedy(config)}.") from error
-    weights = folder / name / _weights_name(variant)
-    config = folder / name / "config.json"
-    if "quantization_config" in _read_json(config):
-        raise ValueError(f"`{config}` asks for quantized weights; only plain ones are loaded.")
-    _require_file(weights)
-    try:
-        model, report = component_class.from_pretrained(
-            folder / name,
-            torch_dtype=dtype,
-            variant=variant,
-            use_safetensors=True,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise ValueError(f"`{weights}` cannot be loaded ({error}); {_remedy(weights)}.") from error
-    if report["missing_keys"]:
         raise ValueError(
-            f"`{weights}` lacks {len(report['missing_keys'])} weights, such as {report['missing_keys'][0]}."
+            f"`{path}` describes a {repr(found)[:200]}, not a {class_name}; give a DiffusionAD model."
         )
-    logging.getLogger("diffusers.models.modeling_utils").addFilter(_is_about_something)
-    # Where it was loaded from would be saved with it, and published.
-    model._internal_dict = FrozenDict({k: v for k, v in model.config.items() if k != "_name_or_path"})
-    return model
-
-
-def _is_about_something(record: logging.LogRecord) -> bool:
-    """Diffusers warns on every cast of modules that have to stay in float32, even where none has to."""
-    return "should be kept in float32: []" not in record.getMessage()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    _require_file(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`{path}` is not valid JSON ({error}); {_remedy(path)}.") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"`{path}` holds a {type(values).__name__}, not settings; {_remedy(path)}.")
-    return values
-
-
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"`{path}` is missing; {_remedy(path)}, with all its files.")
+    return index

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffusionad import DiffusionADPipeline
+from diffusionad import DiffusionADPipeline, MarkMemory
+from diffusionad.loading.model_files import MAX_JSON_BYTES
 
 SCORE_IN_A_FRESH_PROCESS = """
 import sys, numpy, torch
@@ -21,6 +22,11 @@ output = DiffusionADPipeline.from_pretrained(sys.argv[1])(numpy.load(sys.argv[2]
 numpy.savez(sys.argv[3], score=output.score, p_value=output.p_value, map=output.anomaly_map[0],
             reconstruction=output.reconstruction)
 """
+
+
+CONFIG_FILES = [
+    "model_index.json", "scheduler/scheduler_config.json", "segmenter/config.json", "unet/config.json"
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -143,14 +149,114 @@ def test_a_missing_file_is_named(folder, name):
     assert str(folder) in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["model_index.json", "scheduler/scheduler_config.json", "segmenter/config.json", "unet/config.json"],
-)
+@pytest.mark.parametrize("name", CONFIG_FILES)
 @pytest.mark.parametrize("content", [b'{"half": ', b"", b"\xff\xfe\x00", b"[1, 2]"], ids=repr)
 def test_bad_json_is_named(folder, name, content):
     (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name.partition('/')[0]}"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", CONFIG_FILES)
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "is nested too deeply"),
+        ('{"a": ' + "9" * 10_000 + "}", "is not valid JSON"),
+        ('{"a": "' + "x" * MAX_JSON_BYTES + '"}', "has 16 MB; no config has more than 16"),
+    ],
+    ids=["deep", "long number", "large"],
+)
+def test_json_that_only_an_attacker_writes_is_refused(folder, name, content, words):
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{name}` {words}.*copy the model again"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", [*CONFIG_FILES, "unet/diffusion_pytorch_model.safetensors"])
+def test_a_link_out_of_the_folder_is_not_followed(folder, tmp_path, name):
+    (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(
+        ValueError, match=rf"{name}` is a link out of the model's folder, and is not followed"
+    ):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+def test_a_linked_folder_of_a_component_is_not_followed(folder, tmp_path):
+    (folder / "unet").rename(tmp_path / "elsewhere")
+    (folder / "unet").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"unet/config\.json` is a link out of the model's folder"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+def test_links_inside_the_folder_and_to_it_are_followed(folder, tmp_path):
+    (folder / "unet/config.json").rename(folder / "config-of-unet.json")
+    (folder / "unet/config.json").symlink_to(folder / "config-of-unet.json")
+    (tmp_path / "link").symlink_to(folder)
+    assert DiffusionADPipeline.from_pretrained(tmp_path / "link").config.image_size == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("scheduler", {"beta_schedule": "evil"}, r"cannot be used \(evil is not implemented"),
+        ("scheduler", {"beta_schedule": ["linear"]}, "cannot be used"),
+        ("scheduler", {"num_train_timesteps": 500_000_000}, "has 500000000 in `num_train_timesteps`"),
+        (
+            "scheduler",
+            {"num_train_timesteps": 60_000},
+            "has `num_train_timesteps` 60000; give an integer in 2",
+        ),
+        ("scheduler", {"num_train_timesteps": 1000.0}, r"has `num_train_timesteps` 1000\.0"),
+        ("scheduler", {"num_train_timesteps": "1000"}, "has `num_train_timesteps` '1000'"),
+        ("scheduler", {"beta_start": float("nan")}, "has nan in `beta_start`"),
+        ("scheduler", {"beta_end": 5.0}, "its betas give no alpha_bar in 0..1"),
+        ("scheduler", {"trained_betas": [0.1]}, "its betas give no alpha_bar in 0..1 for each timestep"),
+        (
+            "scheduler",
+            {"trained_betas": [0.1] * 20_000},
+            "has 20000 values in `trained_betas`; at most 10000",
+        ),
+        ("unet", {"norm_num_groups": 0}, r"cannot be loaded \(ZeroDivisionError"),
+        ("unet", {"norm_num_groups": 10**12}, "in `norm_num_groups`; use a number within"),
+        ("unet", {"block_out_channels": [60_000, 60_000]}, "cannot be loaded .* weights, more than .* bytes"),
+        ("unet", {"block_out_channels": [16] * 17}, "has 17 values in `block_out_channels`; at most 16"),
+        ("unet", {"block_out_channels": {"a": 1}}, "in `block_out_channels`; use a number within"),
+        ("unet", {"layers_per_block": 10_000}, "has `layers_per_block` 10000; give an integer in 1..64"),
+        ("unet", {"layers_per_block": "two"}, "has `layers_per_block` 'two'"),
+        ("unet", {"down_block_types": ["Evil", "Evil"]}, "cannot be loaded"),
+        ("unet", {"act_fn": "x" * 10_000}, r"has 'x+\.\.\. in `act_fn`"),
+        ("unet", {f"a{i}": 0 for i in range(300)}, "entries; a config has at most 200"),
+        ("segmenter", {"block_out_channels": [60_000, 60_000, 60_000]}, "more than .* bytes"),
+        ("segmenter", {"block_out_channels": [0, 0, 0]}, "cannot be loaded"),
+        ("segmenter", {"stem_patch": 10**9}, "in `stem_patch`; use a number within"),
+        ("segmenter", {"norm": None}, "cannot be loaded"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_a_config_out_of_bounds_is_one_sentence_before_memory_is_taken(folder, name, values, words):
+    file = "scheduler_config.json" if name == "scheduler" else "config.json"
+    edit_json(folder / name / file, **values)
+    with pytest.raises(ValueError, match=words) as caught:
+        DiffusionADPipeline.from_pretrained(folder)
+    assert str(folder / name) in str(caught.value) and len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("known_marks", [10**7, 6, "many"])
+def test_marks_that_an_old_segmenter_claims_without_having_them_are_refused(folder, known_marks):
+    edit_json(folder / "segmenter/config.json", known_marks=known_marks)
+    with pytest.raises(ValueError, match=r"in `known_marks`; use a number|holds no marks that can be used"):
+        DiffusionADPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("num_marks", [10**7, 20_001, -1, 1.5, "many", None])
+def test_marks_that_a_memory_claims_without_having_them_are_refused(folder, num_marks):
+    MarkMemory(64).save_pretrained(folder / "mark_memory")
+    edit_json(folder / "model_index.json", mark_memory=["diffusionad", "MarkMemory"])
+    assert DiffusionADPipeline.from_pretrained(folder).mark_memory is not None
+    edit_json(folder / "mark_memory/config.json", num_marks=num_marks)
+    with pytest.raises(ValueError, match="`num_marks`"):
         DiffusionADPipeline.from_pretrained(folder)
 
 
@@ -239,6 +345,7 @@ def test_a_setting_of_a_newer_version_is_named(folder):
         {"t_fine": "many"},
         {"threshold": None},
         {"image_size": "64"},
+        {"image_size": 2**16},
         {"input_range": 5},
         {"input_range": [1, 1]},
         {"calibration": {"threshold": 0.5}},
