@@ -34,7 +34,7 @@ ROOMS = {
     "training.data": {"training", "config"},
     "training.synthesis": {"training", "config", "data"},
     "training.trainer": {"training", "config", "data", "synthesis", "evaluation"},
-    "training.evaluation": {"training", "data", "synthesis", "trainer"},
+    "training.evaluation": {"training", "data", "synthesis"},
     "training.studies": {"training", "config", "data", "synthesis", "trainer", "evaluation"},
     "training.benchmarks": {"training", "config", "trainer", "evaluation"},
     "training.demo": {"training", "config", "data", "evaluation", "studies"},

@@ -1,1 +1,1 @@
-"""Training, evaluation and benchmarks: run from a clone, never installed."""
+"""From pictures to figures: data, synthesis, training, evaluation, studies and benchmarks."""

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,14 @@ from diffusionad.files import file_sha256, replacing
 
 from .config.loader import load_config, write_config
 from .config.schema import TrainConfig
+from .run_guard import adopt, swapping
 
 # Values in `optim` that a run replaces by what they come to on its machine.
 UNRESOLVED = {"max_steps": 0, "unet_steps": 0, "precision": "auto"}
+
+# Folders whose pictures `splits.json` lists by content: they may have moved since.
+LISTED_FOLDERS = ("path", "calibration_folder")
+OTHER_PATHS = ("foreground", "texture_folder")
 
 
 def check_writable(output: Path) -> None:
@@ -42,29 +48,58 @@ def check_writable(output: Path) -> None:
 
 def prepare_folder(output: Path, config: TrainConfig, sets: dict[str, list[Path]]) -> None:
     """Write splits.json, with the hash of every picture, and config.toml."""
-    (output / "splits.json").write_text(json.dumps(_listed(sets), indent=1) + "\n", encoding="utf-8")
+    with replacing(output / "splits.json") as partial:
+        partial.write_text(json.dumps(_listed(sets), indent=1) + "\n", encoding="utf-8")
     write_config(config, output / "config.toml")
 
 
-def check_same_pictures(output: Path, sets: dict[str, list[Path]]) -> None:
-    """Compare the pictures with those that the run began with.
+def clear_leftovers(output: Path, resume: bool) -> None:
+    """Remove what a killed process left half-written; where the run goes on, adopt its published pipeline."""
+    if resume:
+        adopt(output / "pipeline")
+    for pattern in (".checkpoint-*.partial", ".pipeline.*", ".sanity-check-*"):
+        for path in output.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def sets_of_run(output: Path, sets: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """Return the sets that the run began with, in its order, wherever its pictures lie by now.
+
+    Args:
+        output: run folder.
+        sets: the pictures as they are found now; names and folders may differ, contents may not.
 
     Raises:
         ValueError: pictures were added, removed or changed since; the message names them.
     """
     before = json.loads((output / "splits.json").read_text(encoding="utf-8"))
+    now = _listed(sets)
+    hashes, hashes_now = (
+        Counter(entry["sha256"] for entries in listed.values() for entry in entries)
+        for listed in (before, now)
+    )
+    if hashes == hashes_now:
+        places: dict[str, list[Path]] = {}
+        for entry in (entry for entries in now.values() for entry in entries):
+            places.setdefault(entry["sha256"], []).append(Path(entry["file"]))
+        return {name: [places[entry["sha256"]].pop(0) for entry in before[name]] for name in sets}
     changes = []
-    for name, entries in _listed(sets).items():
-        old, new = ({e["file"]: e["sha256"] for e in listed} for listed in (before[name], entries))
-        changes += [f"{name}: {file} is gone" for file in old if file not in new]
-        changes += [f"{name}: {file} is new" for file in new if file not in old]
-        changes += [f"{name}: {file} has changed" for file in new if old.get(file, new[file]) != new[file]]
-    if changes:
-        shown = "\n  ".join(changes[:10] + (["..."] if len(changes) > 10 else []))
-        raise ValueError(
-            f"`--resume`: the pictures are not those of `{output / 'splits.json'}`; put them back, or start "
-            f"another run:\n  {shown}"
-        )
+    old, new = _by_place(before), _by_place(now)
+    changes += [f"{file} is gone" for file in old if file not in new]
+    changes += [f"{file} is new" for file in new if file not in old]
+    changes += [f"{file} has changed" for file in new if old.get(file, new[file]) != new[file]]
+    shown = "\n  ".join(changes[:10] + (["..."] if len(changes) > 10 else []))
+    raise ValueError(
+        f"`--resume`: the pictures are not those of `{output / 'splits.json'}`; put them back, or start "
+        f"another run:\n  {shown}"
+    )
+
+
+def _by_place(listed: dict[str, list[dict[str, str]]]) -> dict[str, str]:
+    """Return hashes by file, named from the deepest folder that holds them all."""
+    entries = [entry for entries in listed.values() for entry in entries]
+    root = os.path.commonpath([os.path.abspath(entry["file"]) for entry in entries])
+    return {os.path.relpath(os.path.abspath(entry["file"]), root): entry["sha256"] for entry in entries}
 
 
 def _listed(sets: dict[str, list[Path]]) -> dict[str, list[dict[str, str]]]:
@@ -109,9 +144,8 @@ def _step_of(checkpoint: Path) -> int:
 
 def save_pipeline(pipeline: DiffusionADPipeline, folder: Path) -> None:
     """Save a pipeline in place of an earlier one; `folder` is never half a pipeline."""
-    with replacing(folder) as partial:
+    with swapping(folder) as partial:
         pipeline.save_pretrained(str(partial))
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_finished(output: Path) -> bool:
@@ -120,30 +154,21 @@ def is_finished(output: Path) -> bool:
 
 
 def check_unused(output: Path) -> None:
-    """Refuse to write over a run.
+    """Refuse to write over a run; one that was killed before its first checkpoint holds nothing to keep.
 
     Raises:
         ValueError: `output` holds one.
     """
-    if (output / "config.toml").exists():
+    if checkpoints(output) or is_finished(output) or (output / "pipeline").exists():
         raise ValueError(
             f"`--output`: `{output}` holds a run already; add --resume, or choose another folder."
         )
 
 
-def resumable_config(output: Path, wanted: TrainConfig) -> TrainConfig:
-    """Return the config of the run in `output`, which must be the wanted one and have a checkpoint.
-
-    Raises:
-        ValueError: nothing to resume, or other settings.
-    """
-    if not checkpoints(output):
-        raise ValueError(f"`--resume`: `{output}` has no checkpoint; start without --resume.")
-    return same_config(output, wanted)
-
-
 def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
     """Return the config of the run in `output`, with its resolved steps and precision.
+
+    Folders of pictures are those of `wanted`: `sets_of_run` compares what is in them.
 
     Raises:
         ValueError: other settings than the wanted ones; the message shows the differences.
@@ -154,14 +179,17 @@ def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
         for key, value in values.items():
             old = getattr(getattr(stored, section), key)
             resolved_there = section == "optim" and key in UNRESOLVED and UNRESOLVED[key] == value
-            if value != old and not resolved_there:
+            may_move = section == "data" and key in LISTED_FOLDERS and bool(value) == bool(old)
+            same_place = key in OTHER_PATHS and os.path.realpath(value) == os.path.realpath(old)
+            if value != old and not (resolved_there or may_move or same_place):
                 differences.append(f"{section}.{key} was {old!r}, now {value!r}")
     if differences:
         raise ValueError(
             f"`--resume`: other settings than `{output / 'config.toml'}`: {'; '.join(differences)}. "
             "Take the settings of the run, or start another one."
         )
-    return stored
+    found = {name: getattr(wanted.data, name) for name in LISTED_FOLDERS}
+    return dataclasses.replace(stored, data=dataclasses.replace(stored.data, **found))
 
 
 def what_is_left(output: Path) -> str:
@@ -173,3 +201,11 @@ def what_is_left(output: Path) -> str:
         f"The last good state in `{output}` is {last}{weights}. Start another run with lower optim.unet_lr "
         "and optim.segmenter_lr, a lower optim.gradient_norm_max, or optim.precision=no"
     )
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of log.jsonl; a last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -20,7 +20,7 @@ from diffusionad.inspection.results import score_text
 from diffusionad.loading.pretrained import find_folder
 
 from ..data.catalog import Record, scan
-from ..trainer.curves import read_log
+from ..run_folder import read_log
 from .accumulators import MetricAccumulator, ReconstructionAccumulator
 from .bootstrap import REPLICATES
 from .figures import write_figures

@@ -1,6 +1,5 @@
 """Curves of a run: curves.png from log.jsonl."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +7,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .validation import CRITERION, is_published
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of log.jsonl; a last line that a kill cut short is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def write_curves(rows: list[dict[str, Any]], path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config.schema import LogConfig
-from .curves import read_log, write_curves
+from ..run_folder import read_log
+from .curves import write_curves
 from .schedule import spoken
 
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from training.config.schema import LogConfig
-from training.trainer.curves import read_log, write_curves
+from training.run_folder import read_log
+from training.trainer.curves import write_curves
 from training.trainer.logger import TrainingLogger, check_available
 
 FOUND = {"criterion": 0.5, "synthetic_image_ap": 0.6, "synthetic_pixel_ap": 0.4}

@@ -12,8 +12,8 @@ from torch.utils.data import default_collate
 
 from training import train as training
 from training.config.loader import load_config
+from training.run_folder import read_log
 from training.synthesis.dataset import SyntheticAnomalies
-from training.trainer.curves import read_log
 from training.trainer.distributed import check_statistics
 from training.trainer.networks import build_networks
 from training.trainer.steps import backward, training_step

@@ -21,10 +21,10 @@ from diffusionad import DiffusionADPipeline
 from diffusionad.guidance import add_noise, alpha_bar_at, predict_x_0
 from training import train as training
 from training.config.loader import load_config
-from training.run_folder import checkpoints, drop_checkpoints_after
+from training.run_folder import checkpoints, drop_checkpoints_after, read_log
 from training.synthesis.dataset import SampleStream, SyntheticAnomalies
 from training.trainer import sanity_check
-from training.trainer.curves import published_step, read_log
+from training.trainer.curves import published_step
 from training.trainer.distributed import with_native_precision
 from training.trainer.networks import build_networks, moving_average
 from training.trainer.sanity_check import check_compiled

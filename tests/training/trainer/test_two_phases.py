@@ -11,8 +11,7 @@ from small_runs import SMALL, arguments, run, write_squares
 
 from training import train as training
 from training.config.loader import load_config
-from training.run_folder import checkpoints
-from training.trainer.curves import read_log
+from training.run_folder import checkpoints, read_log
 from training.trainer.reconstruction_buffer import ReconstructionBuffer
 
 TWO_PHASES = [
