@@ -1,11 +1,11 @@
 """Histogram of scores around the threshold, as SVG: sharp at any size, readable in light and dark mode."""
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 
 from diffusionad.inspection.results import score_text
+from diffusionad.ui.components.markup import as_text
 
 BINS = 25
 WIDTH, HEIGHT = 640, 200  # units of the drawing, which is scaled to the width of the page
@@ -35,7 +35,7 @@ def histogram(scores: Sequence[float], thresholds: dict[str, float], unit: str =
     above = int((values > in_force).sum())
     summary = f"Histogram of {len(values)} scores: {above} above the threshold {score_text(in_force)}."
     return (
-        f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(summary)}">'
+        f'<svg class="histogram" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{as_text(summary)}">'
         f"{''.join(parts)}</svg>"
     )
 
@@ -59,7 +59,7 @@ def _axes(top: int, unit: str) -> str:
         f'<text x="{_x(0.5):.1f}" y="{base + 36:.1f}" text-anchor="middle">score</text>'
         f'<text x="{LEFT - 6}" y="{_y(1) + 10:.1f}" text-anchor="end">{top}</text>'
         f'<text x="{LEFT - 6}" y="{base:.1f}" text-anchor="end">0</text>'
-        f'<text x="0" y="11">{escape(unit)}</text>'
+        f'<text x="0" y="11">{as_text(unit)}</text>'
     )
 
 
@@ -78,5 +78,5 @@ def _threshold(name: str, value: float, kind: str) -> str:
     return (
         f'<line class="threshold {kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 9}" y2="{_y(0)}" />'
         f'<text class="threshold {kind}" x="{x + shift:.1f}" y="{y}" text-anchor="{anchor}">'
-        f"{escape(name)} {score_text(value)}</text>"
+        f"{as_text(name)} {score_text(value)}</text>"
     )

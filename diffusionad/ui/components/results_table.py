@@ -1,9 +1,9 @@
 """The table of a batch: small overlays; a click on a heading sorts it, a click on a row opens the picture."""
 
 from collections.abc import Sequence
-from html import escape
 
 from diffusionad.inspection.results import score_text
+from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.serving.batch_inspection import Row
 
 HEADINGS = ("File", "Verdict", "Score", "Regions", "p-value")
@@ -35,17 +35,18 @@ def _rank(row: Row) -> float:
 
 
 def _row_html(i: int, row: Row, columns: int) -> str:
-    name, verdict = escape(str(row.result.file)), row.result.verdict
+    name, verdict = as_text(str(row.result.file)), row.result.verdict
     if verdict is None:
         cells = (
-            f'<td data-value="{name}">{name}<p class="note">{escape(row.result.error or "")}</p></td>'
+            f'<td data-value="{name}">{name}<p class="note">{as_text(row.result.error or "")}</p></td>'
             '<td><span class="pill error">not read</span></td>' + '<td data-value=""></td>' * (columns - 2)
         )
         return f"<tr><td></td>{cells}</tr>"
     word = "anomalous" if verdict.is_anomalous else "good"
     p_value = "" if verdict.p_value is None else f"<td>{verdict.p_value:.3f}</td>"
     return (
-        f'<tr data-row="{i}"><td><img src="{row.thumbnail}" alt="Overlay of {name}" loading="lazy"></td>'
+        f'<tr data-row="{i}"><td>'
+        f'<img src="{as_text(row.thumbnail)}" alt="Overlay of {name}" loading="lazy"></td>'
         f'<td data-value="{name}"><button type="button" class="open">{name}</button></td>'
         f'<td><span class="pill {word}">{word}</span></td>'
         f'<td data-value="{verdict.score!r}">{score_text(verdict.score)}</td>'

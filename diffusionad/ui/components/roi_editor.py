@@ -10,6 +10,7 @@ from PIL import Image
 
 from diffusionad.images.image_io import IMAGE_FORMATS, resize
 from diffusionad.ui.components.events import BACKGROUND
+from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.serving.files import Upload, checked_upload, png_bytes, read_upload, serve_bytes
 
@@ -128,4 +129,4 @@ def _painted(layer: Upload) -> np.ndarray:
 
 def note_html(text: str) -> str:
     """Return the note over the canvas as HTML."""
-    return f'<p class="note" role="status">{text}</p>'
+    return f'<p class="note" role="status">{as_text(text)}</p>'

@@ -1,11 +1,11 @@
 """HTML about one picture or model: the verdict, the regions, the model in a line."""
 
-from html import escape
 from typing import Any
 
 from diffusionad.inspection import results
 from diffusionad.metric_labels import METRIC_LABELS
 from diffusionad.postprocessing.regions import Region
+from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.serving.inspection_state import Inspection
 from diffusionad.ui.serving.model_registry import Model
 
@@ -19,7 +19,7 @@ def percent(rate: float) -> str:
 
 def waiting_banner(text: str) -> str:
     """Return the banner before there is a verdict."""
-    return f'<div class="verdict waiting" role="status"><div class="word">{escape(text)}</div></div>'
+    return f'<div class="verdict waiting" role="status"><div class="word">{as_text(text)}</div></div>'
 
 
 def verdict_banner(inspection: Inspection) -> str:
@@ -31,7 +31,7 @@ def verdict_banner(inspection: Inspection) -> str:
     for pair in (" %", "n = "):  # never over two lines
         details = details.replace(pair, pair.replace(" ", "\N{NO-BREAK SPACE}"))
     lines = [details, *_explanations(inspection)]
-    text = "".join(f"<p>{escape(line)}</p>" for line in lines)
+    text = "".join(f"<p>{as_text(line)}</p>" for line in lines)
     score, threshold = 100 * verdict.score, 100 * verdict.threshold
     return (
         f'<div class="verdict {kind}" role="status" aria-live="polite">'
@@ -98,9 +98,9 @@ def run_line(inspection: Inspection) -> str:
     """Return the line with time, device, picture and model of an inspection."""
     height, width = inspection.anomaly_map.shape
     parts = [
-        f"{inspection.seconds:.2f} s on the {inspection.device}",
+        f"{inspection.seconds:.2f} s on the {as_text(inspection.device)}",
         f"picture {width} × {height} px",
-        f"model {escape(inspection.model)}",
+        f"model {as_text(inspection.model)}",
     ]
     if inspection.inside is not None:
         parts.append(f"looked at {percent(float(inspection.inside.mean()))} of it, the rest is dark")
@@ -111,7 +111,7 @@ def expected_line(seconds: float | None, device: str) -> str:
     """Return the line with the expected time of the next inspection."""
     if seconds is None:
         return ""
-    return f'<p class="note" role="status">About {seconds:.2g} s a picture on this {device}.</p>'
+    return f'<p class="note" role="status">About {seconds:.2g} s a picture on this {as_text(device)}.</p>'
 
 
 NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
@@ -127,17 +127,17 @@ def model_card(model: Model) -> str:
     if config.resize_mode == "tile":
         scale = f", the shorter side at {config.shorter_side} px" if config.shorter_side else ""
         size = f"tiles of {size}{scale}"
-    about = f"trained on {escape(config.category)}, " if config.category else ""
+    about = f"trained on {as_text(config.category)}, " if config.category else ""
     values = {METRIC_LABELS[name].heading: metric_value(metrics, name) for name in CARD_METRICS}
     facts = [(label, f"{value:.3f}") for label, value in values.items() if value is not None]
     facts.append(("Threshold", results.score_text(config.threshold)))
     if config.calibration is not None and config.calibration["threshold"] == config.threshold:
         rate, n = config.calibration["rate"], config.calibration["n"]
         facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts"))
-    rows = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in facts)
+    rows = "".join(f"<div><dt>{as_text(label)}</dt><dd>{as_text(value)}</dd></div>" for label, value in facts)
     return (
-        f'<div class="card"><p><strong>{escape(model.name)}</strong>: {about}'
-        f"sees {size}, runs on the {model.device}</p><dl>{rows}</dl></div>"
+        f'<div class="card"><p><strong>{as_text(model.name)}</strong>: {about}'
+        f"sees {as_text(size)}, runs on the {as_text(model.device)}</p><dl>{rows}</dl></div>"
     )
 
 

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 
 from diffusionad.inspection.results import Result, score_text
 from diffusionad.postprocessing.calibration import Calibration, pictures_needed, smallest_rate
+from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.components.snippets import percent
 from diffusionad.ui.serving.model_registry import Model
 
@@ -32,10 +32,12 @@ def batch_summary(model: Model, threshold: float, rows: Sequence[Result]) -> str
         if counts[word] or word != "error"
     )
     seconds = [row.seconds for row in rows if row.seconds is not None]
-    pace = f", {sum(seconds) / len(seconds):.2f} s a picture on the {model.device}" if seconds else ""
+    pace = (
+        f", {sum(seconds) / len(seconds):.2f} s a picture on the {as_text(model.device)}" if seconds else ""
+    )
     return (
         f'<div class="card" role="status"><p class="counts">{pills}</p><p class="note">Model '
-        f"{escape(model.name)}, threshold {score_text(threshold)}{pace}. "
+        f"{as_text(model.name)}, threshold {score_text(threshold)}{pace}. "
         "Click a row to look at it closely.</p></div>"
     )
 
@@ -58,7 +60,7 @@ def calibration_card(
     """
     n = len(scores)
     if calibration is None:
-        return f'<div class="card" role="status"><p>{escape(_why_not(rate, n))}</p></div>'
+        return f'<div class="card" role="status"><p>{as_text(_why_not(rate, n))}</p></div>'
     new = calibration.threshold
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("", "model's own", "new"))
     rows = {
@@ -104,5 +106,6 @@ def calibration_in_use(calibration: Calibration | None) -> str:
         return ""
     return (
         f'<p class="in-use" role="status">Your threshold {score_text(calibration.threshold)} is in use '
-        f"on all tabs: {percent(calibration.rate)} false alarms, from {calibration.n} good parts.</p>"
+        f"on all tabs: {percent(calibration.rate)} false alarms, from {as_text(calibration.n)} good "
+        "parts.</p>"
     )

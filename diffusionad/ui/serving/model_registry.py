@@ -1,6 +1,5 @@
 """The models that users may choose from; each is loaded once and shared by all requests."""
 
-import json
 import logging
 import os
 import threading
@@ -19,6 +18,8 @@ from PIL import Image
 from diffusionad.images.image_io import IMAGE_SUFFIXES
 from diffusionad.loading.bundled import demo_model, demo_models
 from diffusionad.loading.hub_models import fetch_extras, find_models
+from diffusionad.loading.model_files import is_inside
+from diffusionad.loading.model_metrics import read_metrics
 from diffusionad.loading.pretrained import find_folder
 from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
 from diffusionad.ui.serving.errors import user_errors
@@ -93,7 +94,9 @@ class Model:
 
     def examples(self) -> list[Path]:
         """Return the pictures in the model's folder `examples`, the defective ones first."""
-        pictures = sorted(p for p in self.folder.glob("examples/*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = (p for p in self.folder.glob("examples/*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        # A link could show visitors any picture of the server.
+        pictures = sorted(p for p in found if p.is_file() and is_inside(p, self.folder))
         good = [p for p in pictures if p.stem.startswith("good")]
         defective = [p for p in pictures if not p.stem.startswith("good")]
         return [*defective[:MAX_DEFECTIVE], *good[:MAX_GOOD]]
@@ -103,11 +106,8 @@ class Model:
         return [path for path in self.examples() if path.stem.startswith("good")]
 
     def metrics(self) -> dict[str, Any]:
-        """Return the contents of `metrics.json`; empty where there is none that can be read."""
-        try:
-            return dict(json.loads((self.folder / "metrics.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return {}  # a model works without its figures
+        """Return the figures of the model, checked; empty where there are none that can be read."""
+        return read_metrics(self.folder)
 
 
 @dataclass(eq=False)

@@ -3,7 +3,6 @@
 import base64
 import json
 from dataclasses import replace
-from html import escape
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +12,7 @@ from PIL import Image
 from diffusionad.images.image_io import read_image
 from diffusionad.metric_labels import DETECTION, RATES
 from diffusionad.ui.components.events import BACKGROUND, Changes
+from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import percent
 from diffusionad.ui.serving.errors import user_errors
@@ -130,8 +130,8 @@ def _figure(picture: Image.Image, step: tuple[str, str]) -> str:
     picture.convert("RGB").save(jpeg, "JPEG", quality=88)
     source = f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
     return (
-        f'<figure><img src="{source}" alt="{escape(title)}">'
-        f"<figcaption><strong>{escape(title)}</strong> {escape(text)}</figcaption></figure>"
+        f'<figure><img src="{source}" alt="{as_text(title)}">'
+        f"<figcaption><strong>{as_text(title)}</strong> {as_text(text)}</figcaption></figure>"
     )
 
 
@@ -151,7 +151,9 @@ def figures(metrics: dict[str, Any]) -> str:
         return '<h3>How well this model does</h3><p class="note">Nobody has written down its figures.</p>'
     tested = ""
     if "n_good" in metrics and "n_defective" in metrics:
-        tested = f" on {metrics['n_good']} good and {metrics['n_defective']} defective pictures"
+        tested = (
+            f" on {as_text(metrics['n_good'])} good and {as_text(metrics['n_defective'])} defective pictures"
+        )
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("", "Value", "95 % interval"))
     return (
         f'<h3>How well this model does{tested}</h3><table class="facts">'
@@ -173,7 +175,7 @@ def _metric(label: str, entry: dict[str, Any]) -> str:
 def _per_defect(defects: dict[str, dict[str, Any]]) -> str:
     has_residue = any("defect_residue" in defect for defect in defects.values())
     rows = "".join(
-        f'<tr><th scope="row">{escape(name.replace("_", " "))}</th><td>{defect["n"]}</td>'
+        f'<tr><th scope="row">{as_text(name.replace("_", " "))}</th><td>{as_text(defect["n"])}</td>'
         f"<td>{percent(defect['detection_rate'])}</td>"
         f"{f'<td>{_residue(defect)}</td>' if has_residue else ''}</tr>"
         for name, defect in defects.items()
