@@ -111,17 +111,18 @@ def train_command(
 
 def train_one(config: TrainConfig, category: str, output: Path | None, resume: bool) -> Path:
     """Train on one category, or on several in one model; return the run folder."""
-    from .run_folder import check_unused, resumable_config
+    from .run_folder import check_unused, checkpoints, same_config
     from .trainer.sweep import folder_name, for_category
     from .trainer.training import train
 
     config = for_category(config, category)
     output = output or runs_folder() / folder_name(config)
+    if resume and checkpoints(output):
+        return train(same_config(output, config), output, resume=True)
+    check_unused(output)
     if resume:
-        config = resumable_config(output, config)
-    else:
-        check_unused(output)
-    return train(config, output, resume)
+        say(f"note: `{output}` has no checkpoint to resume; the run begins anew.")
+    return train(config, output)
 
 
 def train_all(config: TrainConfig, output: Path, after: Callable[[Path], None] | None) -> int:

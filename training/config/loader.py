@@ -10,6 +10,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from diffusionad.files import replacing
+
 from .schema import TrainConfig
 
 PRESETS = Path(__file__).parents[1] / "presets"
@@ -73,7 +75,8 @@ def to_toml(config: TrainConfig) -> str:
 
 def write_config(config: TrainConfig, path: Path) -> None:
     """Write a config as a TOML file."""
-    path.write_text(to_toml(config), encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(to_toml(config), encoding="utf-8")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -29,8 +29,8 @@ def finish(loop: TrainingLoop) -> None:
     save_pipeline(pipeline, output / "pipeline")
     metrics, rows = measure(pipeline, setup.catalog)
     metrics |= facts_of(loop) | provenance(pipeline, output / "pipeline")
-    write_results(output, metrics, rows)
     write_samples(pipeline, setup.catalog.test, output / "samples", loop.config.log.samples)
+    write_results(output, metrics, rows)  # last: a run with figures is finished
     print(headline(metrics))
     print(f"Done. Use it: DiffusionADPipeline.from_pretrained({str(output / 'pipeline')!r})")
 

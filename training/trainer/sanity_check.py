@@ -58,7 +58,7 @@ def sanity_check(
         learn(*compiled)
         check_compiled([unet, segmenter], compiled)
     if accelerator.is_main_process:
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".sanity-check-") as temporary:
             saved = Path(temporary) / "pipeline"
             save_pipeline(build_pipeline(config, "sanity check", unet, scheduler, segmenter), saved)
             pipeline = DiffusionADPipeline.from_pretrained(saved).to(accelerator.device)

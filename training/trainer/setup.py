@@ -9,11 +9,12 @@ from diffusers import DDPMScheduler
 from torch import nn
 
 from ..config.schema import TrainConfig, with_optim
-from ..console import say
+from ..console import IS_MAIN_PROCESS, say
 from ..data.catalog import Catalog
 from ..data.selection import check_each, find_pictures
 from ..data.split import check_readable, split_records
-from ..run_folder import check_same_pictures, check_writable, prepare_folder
+from ..run_folder import check_unused, check_writable, clear_leftovers, prepare_folder, sets_of_run
+from ..run_guard import RunLock
 from ..synthesis.dataset import SyntheticAnomalies
 from .distributed import start_accelerator, with_native_precision
 from .logger import check_available
@@ -50,11 +51,11 @@ class Setup:
     validation: Validation
 
 
-def set_up(config: TrainConfig, output: Path, resume: bool) -> Setup:
+def set_up(config: TrainConfig, output: Path, resume: bool, lock: RunLock) -> Setup:
     """Check data and settings, build the networks, take one batch through everything, write the run folder.
 
     Raises:
-        ValueError: data or settings that cannot work.
+        ValueError: data or settings that cannot work, or another process trains in `output`.
         FileNotFoundError: no such data.
     """
     # 1. Pictures.
@@ -63,6 +64,8 @@ def set_up(config: TrainConfig, output: Path, resume: bool) -> Setup:
     for sentence in check_each(catalog):
         say(f"note: {sentence}")
     sets = split_records(catalog.train, config)
+    if resume:
+        sets = sets_of_run(output, sets)
     check_readable(sets["calibration"])  # they may come from a folder that check_each has not seen
     config = _with_known_steps(config, len(sets["train"]))
 
@@ -74,6 +77,11 @@ def set_up(config: TrainConfig, output: Path, resume: bool) -> Setup:
     # 3. The machine.
     check_available(config.log)
     check_writable(output)
+    if IS_MAIN_PROCESS:
+        lock.acquire()
+        if not resume:
+            check_unused(output)
+        clear_leftovers(output, resume)
     accelerator = start_accelerator(config)
     portion = portions(config.optim, accelerator.num_processes)
     if config.optim.gradient_checkpointing:
@@ -84,9 +92,7 @@ def set_up(config: TrainConfig, output: Path, resume: bool) -> Setup:
     # 4. Samples, and one batch of them through everything.
     samples = SyntheticAnomalies(sets["train"], config, seed=config.optim.seed)
     validation = Validation(sets["validation"], config)
-    if resume:
-        check_same_pictures(output, sets)
-    else:
+    if not resume:
         sanity_check(config, accelerator, samples, validation, networks, portion.micro_batch, output)
         if accelerator.is_main_process:
             prepare_folder(output, config, sets)
