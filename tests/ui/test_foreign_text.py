@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -161,6 +162,22 @@ def test_the_foreign_texts_are_there_and_not_just_left_out(model, inspection):
     silent = {place for place, htmls in shown.items() if not any("&lt;img src=x" in html for html in htmls)}
     # These show numbers and our own words.
     assert silent == {"'regions'", "'enlarged-line'", "'about-steps'", "'intro'", "-"}
+
+
+def test_an_error_that_quotes_a_model_is_text(tiny_model_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    for change in (
+        {"_class_name": FOREIGN},
+        {FOREIGN: 1},
+        {"unet": [FOREIGN, FOREIGN]},
+        {"resize_mode": FOREIGN},
+    ):
+        (folder / "model_index.json").write_text(json.dumps({**index, **change}))
+        with pytest.raises(gr.Error, match="img src=x") as caught:
+            ModelRegistry([str(folder)]).get(str(folder))
+        assert tags_of(caught.value.message) == []
 
 
 def test_there_is_one_way_from_a_value_to_html():

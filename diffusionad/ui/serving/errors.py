@@ -40,6 +40,9 @@ def user_errors(server_name: object = "", shown_name: str = "") -> Iterator[None
         elif str(server_name):
             message = message.replace(str(server_name), shown_name)
         logger.info("Refused: %s", message)
+        # The page takes a message for HTML, and it may quote a model or a file name. Programs and tables get
+        # the same message as text, so no entity will do.
+        message = message.replace("<", "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}")
         raise gr.Error(message, duration=SECONDS_SHOWN, print_exception=False) from error
 
 
