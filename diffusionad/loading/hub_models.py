@@ -6,7 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 
-from diffusionad.images.image_io import IMAGE_SUFFIXES
+from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
 from diffusionad.loading.hub_errors import hub_errors
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ def fetch_extras(name_or_path: str, folder: Path, token: str | bool | None = Non
             # Anybody's repository may be shown: what is downloaded is bounded.
             files = info.siblings or []
             small = sorted(file.rfilename for file in files if (file.size or 0) <= MAX_EXTRA_BYTES)
-            examples = [name for name in small if name.startswith("examples/")]
+            visible = (name for name in small if not is_hidden(Path(name)))
+            examples = [name for name in visible if name.startswith("examples/")]
             examples = [name for name in examples if Path(name).suffix.lower() in IMAGE_SUFFIXES]
             names = [*examples[:MAX_EXAMPLES], *({"metrics.json"} & {*small})]
             if names:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.files import check_finite
+from diffusionad.files import check_finite, replacing
 from diffusionad.inspection.results import score_text
 from diffusionad.loading.pretrained import find_folder
 
@@ -101,18 +101,19 @@ def evaluate(
 
 
 def write_results(output: Path, metrics: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """Write metrics.json and scores.csv.
+    """Write scores.csv, then metrics.json, which says that all figures are there.
 
     Raises:
         ValueError: a metric is NaN or infinite; the message names it.
     """
     check_finite(metrics, "metrics.json")
     output.mkdir(parents=True, exist_ok=True)
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     with (output / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else ["file"])
         writer.writeheader()
         writer.writerows(rows)
+    with replacing(output / "metrics.json") as partial:
+        partial.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 def headline(metrics: dict[str, Any]) -> str:

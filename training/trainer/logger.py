@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from diffusionad.files import replacing
+
 from ..config.schema import LogConfig
 from ..run_folder import read_log
 from .curves import write_curves
@@ -30,10 +32,9 @@ class TrainingLogger:
         self.output, self.config, self.samples = output, config, samples
         self.rows = [row for row in read_log(output / "log.jsonl") if row["step"] <= step]
         self.board = _tensorboard(output / "tensorboard", step) if config.tensorboard else None
-        self.log = (output / "log.jsonl").open("w", encoding="utf-8")
-        for row in self.rows:
-            self.log.write(json.dumps(row) + "\n")
-        self.log.flush()
+        with replacing(output / "log.jsonl") as partial:
+            partial.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+        self.log = (output / "log.jsonl").open("a", encoding="utf-8")
         self.bar = tqdm(total=max_steps or None, initial=step, unit="step", disable=None)
         self.pending: list[dict[str, float]] = []
         self.smooth: dict[str, float] = {}

@@ -67,7 +67,7 @@ def upload_path(upload: Upload | None) -> str | None:
     """Return the path of an upload, None without one.
 
     Raises:
-        ValueError: the file was not uploaded, or is a folder. Gradio lets a program name any file of the server.
+        ValueError: it was not uploaded, or is a folder. Gradio lets a program name any file of the server.
     """
     path = upload.get("path") if upload else None
     if path and (

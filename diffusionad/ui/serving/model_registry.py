@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diffusionad.images.image_io import IMAGE_SUFFIXES
+from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
 from diffusionad.loading.bundled import demo_model, demo_models
 from diffusionad.loading.hub_models import fetch_extras, find_models
 from diffusionad.loading.model_files import is_inside
@@ -96,7 +96,9 @@ class Model:
         """Return the pictures in the model's folder `examples`, the defective ones first."""
         found = (p for p in self.folder.glob("examples/*") if p.suffix.lower() in IMAGE_SUFFIXES)
         # A link could show visitors any picture of the server.
-        pictures = sorted(p for p in found if p.is_file() and is_inside(p, self.folder))
+        pictures = sorted(
+            p for p in found if p.is_file() and is_inside(p, self.folder) and not is_hidden(Path(p.name))
+        )
         good = [p for p in pictures if p.stem.startswith("good")]
         defective = [p for p in pictures if not p.stem.startswith("good")]
         return [*defective[:MAX_DEFECTIVE], *good[:MAX_GOOD]]
