@@ -1,5 +1,6 @@
 """One component of a saved pipeline: an allowed class, a config within bounds, and weights that fit it."""
 
+import inspect
 import logging
 import math
 from pathlib import Path
@@ -40,6 +41,7 @@ _UNUSABLE = (
     LookupError,
     AttributeError,
     AssertionError,
+    NameError,
 )
 
 
@@ -81,6 +83,7 @@ def _load_scheduler(folder: Path, name: str) -> DDPMScheduler:
     path = folder / name / "scheduler_config.json"
     config = read_json(path, folder)
     _check_config(config, path, max_length=MAX_TIMESTEPS)
+    _check_types(DDPMScheduler, config, path)
     timesteps = config.get("num_train_timesteps", 1000)
     if isinstance(timesteps, bool) or not isinstance(timesteps, int) or not 2 <= timesteps <= MAX_TIMESTEPS:
         raise ValueError(
@@ -88,9 +91,10 @@ def _load_scheduler(folder: Path, name: str) -> DDPMScheduler:
         )
     try:
         scheduler = DDPMScheduler.from_pretrained(folder / name)
-        alpha_bar = scheduler.alphas_cumprod
-        if alpha_bar.shape != (timesteps,) or not bool(((alpha_bar >= 0) & (alpha_bar <= 1)).all()):
-            raise ValueError("its betas give no alpha_bar in 0..1 for each timestep")
+        betas, alpha_bar = scheduler.betas, scheduler.alphas_cumprod  # [T]
+        are_usable = (betas >= 0) & (betas <= 1) & (alpha_bar > 0) & (alpha_bar <= 1)
+        if betas.shape != (timesteps,) or not bool(are_usable.all()):
+            raise ValueError("its betas give no alpha_bar between 0 and 1 for each timestep")
     except _UNUSABLE as error:
         raise ValueError(f"`{path}` cannot be used ({_reason(error)}); {remedy(path)}.") from error
     return scheduler
@@ -108,6 +112,7 @@ def _load_network(
     layers = config.get("layers_per_block", 1)
     if not isinstance(layers, int) or not 1 <= layers <= MAX_LAYERS:
         raise ValueError(f"`{path}` has `layers_per_block` {layers!r}; give an integer in 1..{MAX_LAYERS}.")
+    _check_types(component_class, config, path)
     require_file(weights, folder)
     try:
         _check_count(component_class, config, weights)
@@ -161,6 +166,27 @@ def _is_usable(value: Any) -> bool:
     if isinstance(value, str):
         return len(value) <= MAX_TEXT
     return value is None or (isinstance(value, int | float) and -MAX_NUMBER <= value <= MAX_NUMBER)
+
+
+def _check_types(component_class: Any, config: dict[str, Any], path: Path) -> None:
+    """Raise a ValueError that names the first value of another kind than the default of its argument."""
+    for name, parameter in inspect.signature(component_class.__init__).parameters.items():
+        default, value = parameter.default, config.get(name)
+        if default in (None, inspect.Parameter.empty) or value is None:
+            continue
+        fits = _is_alike(value, default)
+        if fits and isinstance(default, tuple | list):
+            fits = all(_is_alike(inner, default[0]) for inner in value) if default else True
+        if not fits:
+            raise ValueError(f"`{path}` has {repr(value)[:80]} in `{name}`; give a value like {default!r}.")
+
+
+def _is_alike(value: Any, default: Any) -> bool:
+    if isinstance(default, tuple | list):
+        return isinstance(value, list)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    return isinstance(value, str) if isinstance(default, str) else isinstance(value, int | float)
 
 
 def _check_count(component_class: Any, config: dict[str, Any], weights: Path) -> None:

@@ -201,7 +201,14 @@ def test_links_inside_the_folder_and_to_it_are_followed(folder, tmp_path):
     ("name", "values", "words"),
     [
         ("scheduler", {"beta_schedule": "evil"}, r"cannot be used \(evil is not implemented"),
-        ("scheduler", {"beta_schedule": ["linear"]}, "cannot be used"),
+        ("scheduler", {"beta_schedule": ["linear"]}, "in `beta_schedule`; give a value like 'linear'"),
+        ("scheduler", {"clip_sample": "yes"}, "has 'yes' in `clip_sample`; give a value like True"),
+        ("scheduler", {"beta_end": 1.5}, "its betas give no alpha_bar between 0 and 1"),
+        ("scheduler", {"beta_start": 1}, "its betas give no alpha_bar between 0 and 1"),
+        ("unet", {"norm_eps": []}, r"has \[\] in `norm_eps`; give a value like 1e-05"),
+        ("unet", {"downsample_padding": ["x"]}, "in `downsample_padding`; give a value like 1"),
+        ("unet", {"block_out_channels": ["x", "x"]}, "in `block_out_channels`; give a value like"),
+        ("unet", {"time_embedding_type": "x"}, "cannot be loaded"),
         ("scheduler", {"num_train_timesteps": 500_000_000}, "has 500000000 in `num_train_timesteps`"),
         (
             "scheduler",
@@ -209,10 +216,14 @@ def test_links_inside_the_folder_and_to_it_are_followed(folder, tmp_path):
             "has `num_train_timesteps` 60000; give an integer in 2",
         ),
         ("scheduler", {"num_train_timesteps": 1000.0}, r"has `num_train_timesteps` 1000\.0"),
-        ("scheduler", {"num_train_timesteps": "1000"}, "has `num_train_timesteps` '1000'"),
+        (
+            "scheduler",
+            {"num_train_timesteps": "1000"},
+            r"has .1000. in `num_train_timesteps`; give a value like 1000",
+        ),
         ("scheduler", {"beta_start": float("nan")}, "has nan in `beta_start`"),
-        ("scheduler", {"beta_end": 5.0}, "its betas give no alpha_bar in 0..1"),
-        ("scheduler", {"trained_betas": [0.1]}, "its betas give no alpha_bar in 0..1 for each timestep"),
+        ("scheduler", {"beta_end": 5.0}, "its betas give no alpha_bar between 0 and 1"),
+        ("scheduler", {"trained_betas": [0.1]}, "its betas give no alpha_bar between 0 and 1 for each"),
         (
             "scheduler",
             {"trained_betas": [0.1] * 20_000},
