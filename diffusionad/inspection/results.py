@@ -190,7 +190,7 @@ def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
     return {
         "model": model,
         "device": str(pipeline.device),
-        "dtype": str(pipeline.dtype).removeprefix("torch."),
+        "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": settings,
         "calibration": calibration and {k: v for k, v in calibration.items() if k != "scores"},
