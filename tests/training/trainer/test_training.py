@@ -210,7 +210,7 @@ def test_what_would_fail_at_the_first_validation_fails_before_the_first_step(
     monkeypatch.setattr(Validation, "panels", broken)
     assert training.main(arguments(good_folder, tmp_path / "run")) == 2
     assert "no panel can be drawn" in capsys.readouterr().err
-    assert not (tmp_path / "run/config.toml").exists() and not list((tmp_path / "run").glob("*"))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
 
 def test_the_last_weights_that_validation_cannot_tell_from_the_best_are_published(
