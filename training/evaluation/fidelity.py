@@ -24,14 +24,15 @@ class Fidelity:
     gradient_correlation: float
 
 
-def fidelity(reconstruction: np.ndarray, picture: np.ndarray) -> Fidelity:
+def fidelity(reconstruction: np.ndarray, picture: np.ndarray, part: np.ndarray | None = None) -> Fidelity:
     """Compare a reconstruction with its picture on the part.
 
     Args:
         reconstruction: [H,W,3] in [0, 1].
         picture: [H,W,3] in [0, 1], a good part.
+        part: bool [H,W], `part_mask(picture)` where it is known already.
     """
-    part = part_mask(picture)
+    part = part_mask(picture) if part is None else part
     squared = np.square(reconstruction - picture)[part].mean(dtype=np.float64)
     return Fidelity(
         float(squared), _correlation(gradients(reconstruction)[:, part], gradients(picture)[:, part])

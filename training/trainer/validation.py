@@ -17,7 +17,7 @@ from torch import Tensor
 from diffusionad import DiffusionADPipeline
 
 from ..config.schema import TrainConfig
-from ..evaluation.fidelity import fidelity
+from ..evaluation.fidelity import fidelity, part_mask
 from ..evaluation.localisation import LocalisationAccumulator
 from ..evaluation.metrics import PixelMetrics, image_metrics
 from ..synthesis.dataset import SyntheticAnomalies
@@ -67,6 +67,7 @@ class Validation:
             )
         normal = [samples.picture(0, i % len(paths)) for i in range(min(count, len(paths)))]
         defective = [(d["x_0"].permute(1, 2, 0).numpy() + 1) / 2 for d in drawn]
+        self.parts = [part_mask(image) for image in normal]  # the same at every validation
         self.images = [*normal, *(np.clip(image, 0, 1) for image in defective)]
         self.masks = [
             *(np.zeros(i.shape[:2], bool) for i in normal),
@@ -97,7 +98,7 @@ class Validation:
         """Return how well the normal pictures are reconstructed, as a whole and on their parts."""
         normal = np.stack([i for i, label in zip(self.images, self.labels, strict=True) if label == 0])
         reconstructed = reconstructions[self.labels == 0]
-        on_part = [fidelity(*pair) for pair in zip(reconstructed, normal, strict=True)]
+        on_part = [fidelity(*each) for each in zip(reconstructed, normal, self.parts, strict=True)]
         errors = {
             "psnr_normal_db": np.square(reconstructed - normal).mean(),
             "psnr_part_db": np.mean([found.squared_error for found in on_part]),
