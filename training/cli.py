@@ -29,6 +29,23 @@ DATA_HELP = "A data set as downloaded, a folder of good pictures, or hf:org/name
 EXIT_STOPPED = 1
 WORDS = "training.words"
 
+TRAIN_EXAMPLES = """\
+\b
+Examples:
+  diffusionad train photos/ --output runs/washer
+  diffusionad train mvtec/ --category bottle --preset fast
+  accelerate launch --num_processes 4 -m training.train --data mvtec/ --preset paper
+"""
+
+EVALUATE_EXAMPLES = """\
+\b
+Examples:
+  diffusionad evaluate --model runs/bottle/pipeline --data mvtec/bottle --output report
+  diffusionad evaluate --model 'runs/{category}/pipeline' --data mvtec --output report
+
+The second one measures every category with its own model, and writes the table over all of them, too.
+"""
+
 
 class ResumableCommand(click.Command):
     """A command that remembers its arguments, to say how an interrupted run goes on."""
@@ -39,7 +56,7 @@ class ResumableCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command("train", cls=ResumableCommand)
+@click.command("train", cls=ResumableCommand, epilog=TRAIN_EXAMPLES)
 @click.argument("pictures", metavar="[DATA]", required=False)
 @data_option(DATA_HELP, required=False)
 @click.option(
@@ -75,12 +92,7 @@ def train_command(
     license: str | None,
     settings: Settings,
 ) -> int:
-    r"""Train a model on pictures of good parts.
-
-    \b
-    diffusionad train photos/ --output runs/washer
-    diffusionad train mvtec/ --category bottle --preset fast
-    accelerate launch --num_processes 4 -m training.train --data mvtec/ --preset paper
+    """Train a model on pictures of good parts.
 
     The run folder holds config.toml, splits.json, log.jsonl, curves.png, checkpoint-N/, pipeline/ (the
     published weights), metrics.json, scores.csv and samples/.
@@ -139,7 +151,7 @@ def train_all(config: TrainConfig, output: Path, after: Callable[[Path], None] |
     return EXIT_STOPPED if failures else 0
 
 
-@click.command("evaluate")
+@click.command("evaluate", epilog=EVALUATE_EXAMPLES)
 @model_option()
 @data_option("A data set as downloaded, one category of it, or hf:org/name.")
 @click.option("--category", help="Only this category of the data set.")
@@ -154,14 +166,7 @@ def train_all(config: TrainConfig, output: Path, after: Callable[[Path], None] |
 def evaluate_command(
     model: str, data: str, category: str | None, development: Path | None, output: Path
 ) -> None:
-    r"""Measure a trained model on the test pictures of a data set.
-
-    \b
-    diffusionad evaluate --model runs/bottle/pipeline --data mvtec/bottle --output report
-    diffusionad evaluate --model 'runs/{category}/pipeline' --data mvtec --output report
-
-    The second line measures every category with its own model, and writes the table over all of them, too.
-    """
+    """Measure a trained model on the test pictures of a data set."""
     from .data.catalog import categories
     from .evaluation.evaluator import evaluate_folder, headline
     from .evaluation.tables import write_tables
@@ -177,15 +182,12 @@ def evaluate_command(
     print(f"Everything is in {output}")
 
 
-@click.command("catalog")
+@click.command("catalog", epilog="\b\nExample:\n  diffusionad catalog mvtec/")
 @click.argument("pictures", metavar="[DATA]", required=False)
 @data_option(DATA_HELP, required=False)
 @click.option("--category", help="Only this category.")
 def catalog_command(pictures: str | None, data: str | None, category: str | None) -> int:
-    r"""List what a data set holds, then what is wrong with it, file by file.
-
-    \b
-    diffusionad catalog mvtec/
+    """List what a data set holds, then what is wrong with it, file by file.
 
     The exit status is 1 where a category cannot be trained with.
     """
@@ -199,13 +201,15 @@ def catalog_command(pictures: str | None, data: str | None, category: str | None
     return 1 if faults else 0
 
 
-@click.command("preview")
+@click.command(
+    "preview", epilog="\b\nExample:\n  diffusionad preview --data photos/ --preset tiny --output sheet.png"
+)
 @data_option("A data set, or a folder of good pictures.")
 @click.option("--category", default="", help="Category of a data set with several.")
 @output_option("Picture file of the sheet: normal picture, synthetic sample, mask.", required=False)
 @click.option("--benchmark", is_flag=True, help="Print samples per second of each family.")
 @click.option("--preset", metavar="NAME", help="Preset or TOML file. Default: the paper's settings.")
-@click.option("--families", help=f"Families of defects, of {','.join(FAMILIES)}. Default: the preset's.")
+@click.option("--families", help=f"Families of defects, of {', '.join(FAMILIES)}. Default: the preset's.")
 @click.option("--kind", type=click.Choice(KINDS), help="Kind of the part. Default: the preset's.")
 @click.option("--textures", metavar="PATH", help="Folder of textures such as DTD. Default: the preset's.")
 @click.option("--foreground", help="classical, rembg, none, or a folder of masks. Default: the preset's.")
@@ -228,11 +232,7 @@ def preview_command(
     columns: int,
     seed: int,
 ) -> None:
-    r"""Show the synthetic defects that training would see, on a sheet, or time them.
-
-    \b
-    diffusionad preview --data photos/ --preset tiny --output sheet.png
-    """
+    """Show the synthetic defects that training would see, on a sheet, or time them."""
     if output is None and not benchmark:
         raise click.UsageError("Nothing to do: give --output SHEET.png, --benchmark, or both.")
     from .synthesis.preview import preview_settings, write_preview

@@ -1,5 +1,7 @@
 """The table of commands: what `diffusionad` loads, when, and what it says where something is missing."""
 
+import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -73,6 +75,40 @@ def test_every_command_of_the_table_is_there_and_calls_the_same_things_the_same(
     assert options & {"--root", "--out", "--pipeline", "--repo", "--data-dir"} == set()
     help_text = CliRunner().invoke(command, ["--help"]).output
     assert all(f"{option}" in help_text for option in options)
+
+
+def commands() -> list[click.Command]:
+    """Every click command of the package, the trainings, the benchmarks and the publishing."""
+    files = [path for top in ("diffusionad", "training", "hub") for path in (ROOT / top).rglob("*.py")]
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in files
+        if "@click.command(" in path.read_text(encoding="utf-8")
+    ]
+    values = [value for name in names for value in vars(importlib.import_module(name)).values()]
+    return [value for value in values if isinstance(value, click.Command)]
+
+
+def lost_layout(command: click.Command) -> list[str]:
+    """Paragraphs of a command's help whose lines click joins, and marks of a layout that it prints."""
+    texts = [inspect.cleandoc(command.help or ""), command.epilog or ""]
+    paragraphs = [paragraph.strip("\n") for text in texts for paragraph in text.split("\n\n")]
+    joined = [p for p in paragraphs if "\n " in p and not p.startswith("\b\n")]
+    printed = command.get_help(click.Context(command, info_name=command.name))
+    return joined + [line for line in printed.splitlines() if "\b" in line or "\\b" in line]
+
+
+def test_the_help_of_every_command_keeps_its_layout():
+    found = commands()
+    assert {command.name for command in found} > {*COMMANDS, "reproduce", "latency"}
+    assert {command.name: lost_layout(command) for command in found if lost_layout(command)} == {}
+
+
+def test_a_lost_layout_would_be_found():
+    examples = "diffusionad inspect a\n  diffusionad inspect b"
+    assert lost_layout(click.Command("raw", help=f"Do it.\n\n\\b\n  {examples}"))
+    assert lost_layout(click.Command("unmarked", epilog=f"Examples:\n  {examples}"))
+    assert not lost_layout(click.Command("marked", epilog=f"\b\nExamples:\n  {examples}"))
 
 
 def test_the_package_runs_as_a_module():
