@@ -7,6 +7,8 @@ from PIL import Image
 
 from diffusionad.images.image_io import IMAGE_FORMATS, ImageError, resize
 
+from .records import pictures
+
 
 def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Read a mask: True on anomalous pixels, bool [H,W]; False everywhere without a file.
@@ -15,7 +17,7 @@ def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.nda
     keep black exactly, so that a mask in JPEG counts from half the range on.
 
     Args:
-        path: mask file, or None.
+        path: mask file, folder of several masks, which are joined, or None.
         shape: (height, width) of the picture; None skips the comparison.
 
     Returns:
@@ -27,6 +29,12 @@ def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.nda
     if path is None:
         assert shape is not None
         return np.zeros(shape, dtype=bool)
+    if path.is_dir():
+        first, *others = files_of(path)
+        joined = read_mask(first, shape)
+        for other in others:
+            joined = joined | read_mask(other, joined.shape)
+        return joined
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             is_lossy = image.format == "JPEG"
@@ -45,6 +53,11 @@ def read_mask(path: Path | None, shape: tuple[int, int] | None = None) -> np.nda
             "a mask must have the size of its picture."
         )
     return mask
+
+
+def files_of(mask: Path) -> list[Path]:
+    """List the files of a mask, which may be a folder of several."""
+    return pictures(mask) if mask.is_dir() else [mask]
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -7,7 +7,6 @@ from pathlib import Path
 from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
 
 GOOD = "good"
-GOOD_NAMES = (GOOD, "ok", "normal")  # names of the folder of good pictures in published data sets
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,8 @@ class Record:
         split: "train" or "test".
         label: 0 for a normal picture, 1 for an anomalous one.
         defect: kind of defect, "good" for a normal picture.
-        mask: file of the true mask; None for a normal picture, or where the data set has no mask.
+        mask: file of the true mask, or folder of several, which are joined; None for a normal picture, or
+            where the data set has no mask.
         clean: file of the same picture without the defect, as rendered data sets have it.
         category: category of the data set, such as "bottle".
         part: name of the pictured part where several pictures show the same part, else empty.

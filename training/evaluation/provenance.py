@@ -15,6 +15,7 @@ from diffusionad.files import file_sha256
 from diffusionad.loading.fingerprint import pipeline_sha256
 
 from ..data.catalog import Record
+from ..data.masks import files_of
 
 PACKAGES = ("torch", "diffusers", "numpy", "pillow", "scipy", "scikit-learn", "scikit-image")
 
@@ -47,7 +48,7 @@ def data_sha256(records: list[Record]) -> str:
     """Return one hash over pictures, masks and labels; moving the files does not change it."""
     total = hashlib.sha256()
     for record in sorted(records, key=lambda r: (r.defect, r.image.name)):
-        files = [path for path in (record.image, record.mask) if path is not None]
+        files = [record.image, *(files_of(record.mask) if record.mask else [])]
         hashes = " ".join(map(file_sha256, files))
         total.update(f"{record.label} {record.defect} {record.image.name} {hashes}\n".encode())
     return total.hexdigest()

@@ -18,7 +18,8 @@ from PIL import Image
 from diffusionad.files import replacing
 from diffusionad.images.image_io import IMAGE_FORMATS
 
-from ..records import GOOD, GOOD_NAMES, Catalog
+from ..names import Role, role_of
+from ..records import GOOD, Catalog
 from . import mvtec
 
 NAME = "Hugging Face datasets"
@@ -26,7 +27,7 @@ PREFIX = "hf:"
 MASK_NAMES = ("mask", "ground_truth", "segmentation")
 LABEL_NAMES = ("defect_type", "defect", "label", "labels", "anomaly", "class")
 CATEGORY_NAMES = ("category", "object")
-NORMAL = {*GOOD_NAMES, "0", "false", "no_defect", "no defect", "defect_free", "nominal"}
+NORMAL = ("0", "false")  # beside names that say good
 
 
 def categories(name: str) -> list[str]:
@@ -43,7 +44,7 @@ def read(name: str, category: str) -> Catalog:
     """
     folder = _on_disk(name, category if len(_configurations(name)) > 1 else None)
     catalog = mvtec.read(folder / category, category)
-    return Catalog(category, catalog.train, catalog.test, NAME)
+    return Catalog(category, catalog.train, catalog.test, NAME, catalog.notes)
 
 
 def _library() -> ModuleType:
@@ -134,7 +135,7 @@ def _kind(label: str | None, half_name: str) -> str:
     """
     if label is None and half_name != "train":
         raise ValueError(f"the split {half_name!r} has pictures without a label; label all, or none.")
-    if label is None or label.lower() in NORMAL:
+    if label is None or label.lower() in NORMAL or role_of(label) is Role.GOOD:
         return GOOD
     return "defect" if label.lower() in ("1", "true") else _safe(label)
 

@@ -1,66 +1,87 @@
-"""MVTec-AD's layout, which MPDD, BTAD and the prepared VisA share.
+"""MVTec-AD's layout, which MPDD, BTAD, MVTec LOCO and the prepared VisA share, and what people make of it.
 
-    <category>/train/good, test/good, test/<defect>, ground_truth/<defect>/<name>_mask.png
+    <category>/train/good, validation/good, test/good, test/<defect>, ground_truth/<defect>/<name>_mask.png
 
-BTAD says "ok" for good and "ko" for defective; its masks lack "_mask", as VisA's do. A rendered data set may
-have `clean/<defect>/`, the same pictures without the defect.
+BTAD says "ok" for good and "ko" for defective; its masks lack "_mask", as VisA's do. MVTec LOCO has a folder
+of masks for each picture. A rendered data set may have `clean/<defect>/`, the same pictures without the
+defect. Every folder may hold further folders, such as one a day. `names` knows what a folder's name means.
 """
 
 from pathlib import Path
 
-from ..records import GOOD, GOOD_NAMES, Catalog, Record, by_stem, child, pictures, subfolders
+from ..names import Role, role_of, split_of
+from ..places import CLEAN, Place, match_masks, survey
+from ..records import GOOD, Catalog, Record, natural_order, subfolders
+from ..sorting import NO_TWIN, OF_GOOD, OF_NOBODY, notes_on, sort_out
 
 NAME = "MVTec-AD"
 
 
 def categories(root: Path) -> list[str]:
     """List the folders with a `train` folder: the folder itself, or those in it."""
-    if child(root, "train"):
+    if _has_train(root):
         return [root.resolve().name]
-    return [folder.name for folder in subfolders(root) if child(folder, "train")]
+    found = [folder.name for folder in subfolders(root) if _has_train(folder)]
+    # `OK/train` beside `NG/train` is one category, not two.
+    return found if all(role_of(name) is Role.UNKNOWN for name in found) else []
+
+
+def _has_train(folder: Path) -> bool:
+    return any(split_of(child.name) == "train" for child in subfolders(folder))
 
 
 def read(root: Path, category: str) -> Catalog:
     """Read one category.
 
     Raises:
-        ValueError: the `train` folder has neither pictures nor a folder `good`.
+        ValueError: the `train` folder holds no good pictures, or masks lie among them.
     """
-    folder = root if child(root, "train") else root / category
-    train_folder = child(folder, "train")
-    assert train_folder is not None, "`categories` found the folder"
-    good = child(train_folder, *GOOD_NAMES)
-    train = [Record(i, "train", 0, GOOD, category=category) for i in pictures(good or train_folder)]
-    if not train and good is None:
+    folder = root if _has_train(root) else root / category
+    catalog = read_folders(folder, category, NAME)
+    if not catalog.train:
+        left_out = "".join(f"\n  {note}" for note in catalog.notes)
         raise ValueError(
-            f"`{folder}` has a folder `train`, but no `train/good`; put the good pictures there."
+            f"`{folder}` has a folder `train`, but no `train/good`; put the good pictures there.{left_out}"
         )
-    return Catalog(category, train, read_test(folder, category), NAME)
+    return catalog
 
 
-def read_test(folder: Path, category: str) -> list[Record]:
-    """Read the labelled pictures of `test/<defect>`, with their masks and clean twins if any."""
-    records: list[Record] = []
-    test = child(folder, "test")
-    for kind in subfolders(test) if test else []:
-        if kind.name.lower() in GOOD_NAMES:
-            records += [Record(image, "test", 0, GOOD, category=category) for image in pictures(kind)]
-            continue
-        masks, twins = masks_of(folder, kind.name), _files(folder, "clean", kind.name)
-        twin_names = {path.name: path for path in twins}
-        for image in pictures(kind):
-            mask, clean = masks.get(image.stem.lower()), twin_names.get(image.name)
-            records.append(Record(image, "test", 1, kind.name, mask, clean, category))
-    return records
+def read_folders(folder: Path, category: str, layout: str) -> Catalog:
+    """Read one category by the names of its folders; a note names every picture that is not used.
+
+    Raises:
+        ValueError: there are masks among the good pictures.
+    """
+    places = survey(folder)
+    shown = [place for place in places if not place.is_mask]
+    found = sort_out(shown)
+    matches = match_masks(found.defective, [place for place in places if place.is_mask])
+    _refuse_masks(folder, match_masks(found.assumed, matches.left).taken)
+    of_good = match_masks(found.trained + found.tested_good, matches.left)
+    unused = [place for group in found.left_out.values() for place in group]
+    found.leave_out(OF_NOBODY, match_masks(unused, of_good.left).left)
+    found.leave_out(OF_GOOD, of_good.taken)
+
+    twins = {(place.kind.lower(), place.path.name): place for place in shown if place.split == CLEAN}
+    test = [
+        (place.kind, Record(place.path, "test", 0, GOOD, category=category)) for place in found.tested_good
+    ]
+    for place in found.defective:
+        twin, mask = twins.pop((place.kind.lower(), place.path.name), None), matches.masks.get(place.path)
+        clean = twin.path if twin else None
+        test.append((place.kind, Record(place.path, "test", 1, place.kind, mask, clean, category)))
+    found.leave_out(NO_TWIN, twins.values())
+    test.sort(key=lambda named: (natural_order(named[0]), named[1].image))
+    train = [Record(place.path, "train", 0, GOOD, category=category) for place in found.trained]
+    notes = notes_on(found, matches, folder)
+    return Catalog(category, train, [record for _, record in test], layout, notes)
 
 
-def masks_of(folder: Path, kind: str) -> dict[str, Path]:
-    """Map stems of pictures to masks of `ground_truth/<kind>`: `<stem>_mask` before `<stem>`."""
-    files = _files(folder, "ground_truth", kind)
-    return by_stem(files) | by_stem(files, "_mask")
-
-
-def _files(folder: Path, name: str, kind: str) -> list[Path]:
-    found = child(folder, name)
-    found = found and child(found, kind)
-    return pictures(found) if found else []
+def _refuse_masks(folder: Path, masks: list[Place]) -> None:
+    """Raise a ValueError for masks of pictures that no folder calls good: these may be defective."""
+    if masks:
+        listed = "\n  ".join(str(mask.path.relative_to(folder)) for mask in masks)
+        raise ValueError(
+            f"`{folder}` has {len(masks)} files among its good pictures that look like their masks; move "
+            f"them elsewhere, and defective pictures into `test/<kind of defect>`:\n  {listed}"
+        )
