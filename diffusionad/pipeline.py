@@ -69,6 +69,8 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
             keeps their own scale. What is smaller than S is enlarged to it. Always None with "stretch".
         antialias: average when shrinking; False resizes as OpenCV's INTER_LINEAR does.
         input_range: what 0..1 is mapped to before the networks; the authors' own checkpoints use (0, 1).
+        bit_depth: bits that the camera uses of 16-bit pictures, 8 to 16; None takes the full range of the
+            file, and warns where a picture uses little of it.
         t_fine: timestep of the fine noise scale.
         t_coarse: timestep of the coarse noise scale, above `t_fine`.
         guidance_weight: w of the norm guidance.
@@ -103,6 +105,7 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         shorter_side: int | None = None,
         antialias: bool = True,
         input_range: tuple[float, ...] | list[float] = (-1.0, 1.0),
+        bit_depth: int | None = None,
         t_fine: int = 200,
         t_coarse: int = 400,
         guidance_weight: float = 1.0,
@@ -130,6 +133,7 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
             "shorter_side": shorter_side,
             "antialias": antialias,
             "input_range": input_range,
+            "bit_depth": bit_depth,
             "t_fine": t_fine,
             "t_coarse": t_coarse,
             "guidance_weight": guidance_weight,
@@ -175,8 +179,9 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         and number of threads); on a GPU scores agree to rounding.
 
         Args:
-            image: one or many of: path; PIL image; NumPy [H,W], [H,W,C] or [N,H,W,C], uint8 0..255 or float
-                0..1; tensor [C,H,W] or [N,C,H,W], float 0..1. Sizes and modes may be mixed in a list.
+            image: one or many of: path; PIL image; NumPy [H,W], [H,W,C] or [N,H,W,C], uint8 0..255, uint16 of
+                the saved `bit_depth` or float 0..1; tensor [C,H,W] or [N,C,H,W], float 0..1. Sizes and modes
+                may be mixed in a list.
             t_fine: timestep of the fine noise scale, in [0, t_coarse).
             t_coarse: timestep of the coarse noise scale, in (t_fine, T).
             guidance_weight: w >= 0; 0 uses the fine scale alone.

@@ -15,6 +15,7 @@ SCORE_SETTINGS = (
     "shorter_side",
     "antialias",
     "input_range",
+    "bit_depth",
     "t_fine",
     "t_coarse",
     "guidance_weight",
@@ -69,6 +70,8 @@ def check_settings(
     if not isinstance(settings["antialias"], bool):
         raise ValueError(f"`antialias` is {settings['antialias']!r}; use True or False.")
     _check_range(settings["input_range"])
+    if settings["bit_depth"] is not None:
+        _check_integer(settings, "bit_depth", 8, 16, ", or None")
 
     for name in ("t_fine", "t_coarse"):
         _check_integer(settings, name, 0, num_train_timesteps - 1)

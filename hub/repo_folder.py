@@ -102,18 +102,20 @@ def _write_examples(run: FinishedRun, examples: Sequence[str], output: Path) -> 
         return None
     if len(paths) > MAX_EXAMPLES or len({path.stem for path in paths}) < len(paths):
         raise ValueError(f"`--examples`: give at most {MAX_EXAMPLES} pictures, with different names.")
+    pipeline: Any = DiffusionADPipeline.from_pretrained(run.pipeline)
+    bit_depth = pipeline.config.bit_depth
     (output / "examples").mkdir()
     for path in paths:
         copy = output / "examples" / f"{path.stem}.png"
-        Image.fromarray((read_image(path) * 255).round().astype(np.uint8)).save(copy, optimize=True)
+        pixels = read_image(path, bit_depth=bit_depth)
+        Image.fromarray((pixels * 255).round().astype(np.uint8)).save(copy, optimize=True)
         if copy.stat().st_size > MAX_EXTRA_BYTES:
             raise ValueError(f"`--examples`: `{path}` is too large; shrink it first.")
     shown = next((path for path in paths if not path.stem.startswith("good")), paths[0])
-    pipeline: Any = DiffusionADPipeline.from_pretrained(run.pipeline)
     result = pipeline(shown)
     verdict = verdicts_of(result, pipeline.config.calibration)[0]
     parts = result.reconstruction[0], result.anomaly_map[0], result.mask[0]
-    panel(read_image(shown), *parts, verdict).save(output / PANEL, optimize=True)
+    panel(read_image(shown, bit_depth=bit_depth), *parts, verdict).save(output / PANEL, optimize=True)
     return PANEL
 
 

@@ -166,7 +166,7 @@ def check_unused(output: Path) -> None:
 
 
 def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
-    """Return the config of the run in `output`, with its resolved steps and precision.
+    """Return the config of the run in `output`, with its resolved steps, precision and bit depth.
 
     Folders of pictures are those of `wanted`: `sets_of_run` compares what is in them.
 
@@ -179,6 +179,7 @@ def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
         for key, value in values.items():
             old = getattr(getattr(stored, section), key)
             resolved_there = section == "optim" and key in UNRESOLVED and UNRESOLVED[key] == value
+            resolved_there |= (section, key, value) == ("data", "bit_depth", 0)  # found in the pictures
             may_move = section == "data" and key in LISTED_FOLDERS and bool(value) == bool(old)
             same_place = key in OTHER_PATHS and os.path.realpath(value) == os.path.realpath(old)
             if value != old and not (resolved_there or may_move or same_place):

@@ -153,7 +153,7 @@ def check(inspection: Inspection, roi: str | None) -> list[Path]:
     _check_arguments(inspection)
     try:
         if roi is not None:
-            read_image(roi)
+            read_image(roi, bit_depth=16)  # for its errors
         files = [] if inspection.watch else find_images(inspection.data)
     except (ImageError, OSError) as error:
         raise CannotRun(one_line(error)) from error

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Options of `score_settings` and `verdict_settings`, and the setting of the pipeline that each overrides.
 SETTINGS = {
     "threshold": "threshold",
+    "bit_depth": "bit_depth",
     "t_fine": "t_fine",
     "t_coarse": "t_coarse",
     "guidance_weight": "guidance_weight",
@@ -49,6 +50,9 @@ def score_settings(command: Command) -> Command:
     """Declare the options for settings that change scores; the model's own hold where one is not given."""
     for option in reversed(
         (
+            click.option(
+                "--bit-depth", type=int, metavar="BITS", help="Of the camera, where files have 16 bits."
+            ),
             click.option("--t-fine", type=int, metavar="T", help="Timestep of the fine noise scale."),
             click.option("--t-coarse", type=int, metavar="T", help="Timestep of the coarse noise scale."),
             click.option("--guidance-weight", type=float, metavar="W", help="0 uses the fine scale alone."),

@@ -1,7 +1,7 @@
 """Pictures in, arrays out: any file, PIL image or array becomes float32 RGB in [0, 1]. NumPy and Pillow only.
 
 What a person sees is what is inspected: EXIF rotation is applied, transparency is laid over white, grey
-becomes three equal channels, 16-bit grey keeps its depth.
+becomes three equal channels, 16-bit grey keeps its depth at the scale that the model names.
 """
 
 import functools
@@ -13,11 +13,14 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from diffusionad.images.bit_depth import is_cut_to_8_bits, misfit, misfit_of_cut, states_its_maximum
 from diffusionad.images.tiff import describe_samples, has_further_pages, is_signed_8_bit
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 
 # Kinds of file that are decoded, whatever a file is named. Pillow would start Ghostscript for PostScript, and
 # decode an icon's pictures before it tells their size.
@@ -41,34 +44,35 @@ class ImageError(ValueError):
     """A picture that cannot be used; the message says which one, why, and what to do."""
 
 
-def read_image(source: ImageSource, name: str = "`image`") -> np.ndarray:
+def read_image(source: ImageSource, name: str = "`image`", bit_depth: int | None = None) -> np.ndarray:
     """One picture as float32 RGB.
 
     Args:
         source: path, PIL image, or array: [H,W,3], [H,W,4], [H,W,1] or [H,W]; uint8 0..255, uint16 0..65535
             or float 0..1.
         name: how to call the picture in errors, when it has no path.
+        bit_depth: bits of 16-bit pictures that the camera uses, so that 2^bits - 1 becomes 1. None takes all
+            16, and warns where the values would fit into fewer.
 
     Returns:
         [H,W,3] float32 in [0, 1].
 
     Raises:
         ImageError: not a picture, truncated, smaller than 8 x 8, larger than 89 megapixels, an array of
-            another shape, dtype or range.
+            another shape, dtype or range, values above `bit_depth`.
         FileNotFoundError: no such file.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(
-            np.asarray(source), name
-        )  # a matrix would stay two-dimensional, whatever is done to it
+        # A matrix would stay two-dimensional, whatever is done to it.
+        return _from_array(np.asarray(source), name, bit_depth)
     if isinstance(source, Image.Image):
-        return _from_pil(source, name)
+        return _from_pil(source, name, bit_depth)
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(source))
+        return _from_file(Path(source), bit_depth)
     raise ImageError(f"{name} is a {type(source).__name__}; give a path, a PIL image, an array or a tensor.")
 
 
-def _from_file(path: Path) -> np.ndarray:
+def _from_file(path: Path, bit_depth: int | None) -> np.ndarray:
     if path.is_dir():
         raise ImageError(f"`{path}` is a folder; give the pictures inside it.")
     if not path.exists():
@@ -79,7 +83,7 @@ def _from_file(path: Path) -> np.ndarray:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             if has_further_pages(image):
                 _warn_of_pages(path)
-            return _from_pil(image, f"`{path}`")
+            return _from_pil(image, f"`{path}`", bit_depth)
     except UnidentifiedImageError as error:
         samples = describe_samples(path)
         if samples:
@@ -118,27 +122,34 @@ def _check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def _from_pil(image: Image.Image, name: str) -> np.ndarray:
+def _from_pil(image: Image.Image, name: str, bit_depth: int | None) -> np.ndarray:
     _check_size(*image.size, name)  # before decoding: a bomb is refused by its header
     if is_signed_8_bit(image):
         raise ImageError(f"{name} is a TIFF of signed 8-bit integers, which cannot be read; {SAVE_TIFF_AS}.")
+    is_cut = is_cut_to_8_bits(image)
+    if states_its_maximum(image):
+        bit_depth = 16
     try:
         image.load()
         image = ImageOps.exif_transpose(image)
     except _BROKEN as error:
         raise ImageError(_broken(name, error)) from error
     if image.mode.startswith("I;16"):
-        return _grey_to_rgb(np.asarray(image).astype(np.float32) / 65535)
+        return _from_array(np.asarray(image).astype(np.uint16), name, bit_depth)
     if image.mode == "I":  # 32-bit container, mostly of 16-bit grey
-        return _from_array(_as_uint16(np.asarray(image), name), name)
+        return _from_array(_as_uint16(np.asarray(image), name), name, bit_depth)
     if image.mode == "F":
-        return _from_array(np.asarray(image, dtype=np.float32), name)
+        return _from_array(np.asarray(image, dtype=np.float32), name, bit_depth)
     if image.mode == "La":  # the one kind of transparency without a way to RGBA
         image = image.convert("LA")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    fault = misfit_of_cut(float(rgb.max()), bit_depth, name) if is_cut else None
+    if fault is not None:
+        raise ImageError(fault)
+    return rgb
 
 
 def _as_uint16(array: np.ndarray, name: str) -> np.ndarray:
@@ -150,7 +161,7 @@ def _as_uint16(array: np.ndarray, name: str) -> np.ndarray:
     return array.astype(np.uint16)
 
 
-def _from_array(array: np.ndarray, name: str) -> np.ndarray:
+def _from_array(array: np.ndarray, name: str, bit_depth: int | None) -> np.ndarray:
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
@@ -161,7 +172,10 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
     if array.dtype == np.uint8:
         array = array.astype(np.float32) / 255
     elif array.dtype == np.uint16:
-        array = array.astype(np.float32) / 65535
+        fault = misfit(int(array.max()), bit_depth, name)
+        if fault is not None:
+            raise ImageError(fault)
+        array = array.astype(np.float32) / (2 ** (bit_depth or 16) - 1)
     elif array.dtype.kind == "f":
         array = check_unit_range(array, name).astype(np.float32)
     else:
@@ -172,10 +186,6 @@ def _from_array(array: np.ndarray, name: str) -> np.ndarray:
         rgb, alpha = array[:, :, :3], array[:, :, 3:]
         return rgb * alpha + (1 - alpha)  # over white
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
-
-
-def _grey_to_rgb(grey: np.ndarray) -> np.ndarray:
-    return np.repeat(grey[:, :, None], 3, axis=2)
 
 
 def check_unit_range(array: np.ndarray, name: str) -> np.ndarray:

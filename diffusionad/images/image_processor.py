@@ -41,6 +41,7 @@ class ImageProcessor:
         shorter_side: pixels to which pictures are scaled before they are cut into tiles; None keeps them.
         antialias: average when shrinking.
         input_range: (low, high) that 0..1 is mapped to.
+        bit_depth: bits that the camera uses of 16-bit pictures; None takes the full range of the file.
     """
 
     image_size: int
@@ -48,11 +49,12 @@ class ImageProcessor:
     shorter_side: int | None
     antialias: bool
     input_range: Sequence[float]
+    bit_depth: int | None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "ImageProcessor":
         """Take the settings of a pipeline."""
-        names = ("image_size", "resize_mode", "shorter_side", "antialias", "input_range")
+        names = ("image_size", "resize_mode", "shorter_side", "antialias", "input_range", "bit_depth")
         return cls(**{name: config[name] for name in names})
 
     def model_size(self, size: tuple[int, int], name: str = "the picture") -> tuple[int, int]:
@@ -72,7 +74,7 @@ class ImageProcessor:
         """
         if isinstance(source, Tensor):
             source = source.detach().float().cpu().permute(1, 2, 0).numpy()  # [C,H,W] -> [H,W,C]
-        array = read_image(source, name_of(index))  # [H,W,3] in [0,1]
+        array = read_image(source, name_of(index), self.bit_depth)  # [H,W,3] in [0,1]
         name = f"`{source}`" if isinstance(source, str | os.PathLike) else name_of(index)
         size = (array.shape[0], array.shape[1])
         picture = resize(array, self.model_size(size, name), self.antialias)  # [H',W',3] in [0,1]

@@ -140,7 +140,7 @@ class Inspector:
         batch: list[tuple[Path, np.ndarray | str]] = []
         pixels = 0
         for file in files:
-            picture = read_or_explain(file)
+            picture = read_or_explain(file, self.pipeline.config.bit_depth)
             batch.append((file, picture))
             pixels += 0 if isinstance(picture, str) else picture[..., 0].size
             if len(batch) == self.batch_size or pixels > MAX_BATCH_PIXELS:
@@ -150,10 +150,10 @@ class Inspector:
             yield batch
 
 
-def read_or_explain(file: Path) -> np.ndarray | str:
+def read_or_explain(file: Path, bit_depth: int | None) -> np.ndarray | str:
     """Read a picture, [H,W,3] float32 in [0, 1], or return in one line why it cannot be read."""
     try:
-        return read_image(file)
+        return read_image(file, bit_depth=bit_depth)
     except Exception as error:
         # Decoders raise nearly anything on damaged files, and one file must not stop the other thousands.
         return explain(error, file)

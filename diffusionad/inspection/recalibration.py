@@ -108,7 +108,7 @@ def calibrate_with(
     """
     scores, peaks = [], []
     for file in files:
-        picture = read_or_explain(file)
+        picture = read_or_explain(file, pipeline.config.bit_depth)
         if isinstance(picture, str):
             report(file, picture)
             continue

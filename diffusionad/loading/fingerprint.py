@@ -31,8 +31,9 @@ def pipeline_sha256(folder: Path) -> str:
         raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
     saved = read_json(index, folder)
     settings = {name: saved.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
-    if settings["shorter_side"] is None:  # models from before there was such a setting keep their hash
-        del settings["shorter_side"]
+    for name in ("shorter_side", "bit_depth"):
+        if settings[name] is None:  # models from before there was such a setting keep their hash
+            del settings[name]
     segmenter = folder / "segmenter/config.json"
     if segmenter.is_file() and read_json(segmenter, folder).get("known_marks"):
         settings["mark_similarity"] = saved.get("mark_similarity")  # marks of models before 0.2

@@ -73,13 +73,13 @@ def read_roi(roi: Any) -> np.ndarray:
     elif isinstance(roi, np.ndarray) and roi.dtype.kind in "bi":
         roi = (roi != 0).astype(np.uint8)
     if not isinstance(roi, Image.Image | np.ndarray):
-        read_image(roi)  # for its errors
+        read_image(roi, bit_depth=16)  # for its errors; a mask of 0 and 1 is no dark picture
         roi = Image.open(roi, formats=IMAGE_FORMATS)
     if isinstance(roi, Image.Image) and roi.has_transparency_data:
         alpha = np.asarray(roi.convert("RGBA"))[:, :, 3]
         if alpha.min() < 255:  # what drawing programs save
             roi = alpha
-    return read_image(roi, "`roi`").max(axis=2) > 0
+    return read_image(roi, "`roi`", bit_depth=16).max(axis=2) > 0
 
 
 def region_of_interest(settings: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:

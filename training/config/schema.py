@@ -8,6 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+PRETRAINED_FEATURES = ("none", "efficientnet_lite0")
 KINDS = ("auto", "object", "texture")
 FAMILIES = ("perlin", "scratch", "shading", "dots", "chip", "patch", "poisson")
 
@@ -24,6 +25,7 @@ class DataConfig:
         "stretch"  # or "tile": training sees crops of image_size, the pipeline cuts tiles of it
     )
     shorter_side: int = 0  # with "tile": pixels to which pictures are scaled; 0: their own scale
+    bit_depth: int = 0  # of the camera, for 16-bit pictures; 0: the fewest bits that hold all good pictures
     foreground: str = "classical"  # how an object is found; or "none", "rembg", a folder of masks
     texture_folder: str = ""  # DTD or any folder of pictures; empty: the built-in textures
     validation_fraction: float = 0.1
@@ -31,6 +33,12 @@ class DataConfig:
     calibration_min: int = 20
     calibration_folder: str = ""  # further normal pictures that replace the calibration fraction
     num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.bit_depth != 0 and not 8 <= self.bit_depth <= 16:
+            raise ValueError(
+                f"`data.bit_depth` is {self.bit_depth}; give the camera's, 8 to 16, or 0 to have it found"
+            )
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,16 @@ class ModelConfig:
     segmenter_stem_patch: int = 1
     segmenter_with_difference: bool = False
     segmenter_prior: float = 0.5  # probability that a fresh segmenter gives every pixel; 0.5: bias as drawn
+    # Features in which the finished model remembers patches of good parts, beside what both networks learn
+    # from scratch; or "none".
+    pretrained_features: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.pretrained_features not in PRETRAINED_FEATURES:
+            raise ValueError(
+                f"`model.pretrained_features` is {self.pretrained_features!r}; use one of "
+                f"{', '.join(PRETRAINED_FEATURES)}"
+            )
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def check_readable(paths: list[Path]) -> None:
     broken = []
     for path in tqdm(paths, desc="checking pictures", unit="picture", leave=False, disable=None):
         try:
-            read_image(path)
+            read_image(path, bit_depth=16)
         except ImageError as error:
             broken.append(str(error))
     if broken:

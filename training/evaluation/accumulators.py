@@ -145,9 +145,13 @@ class ReconstructionAccumulator:
     """Distance of reconstructions from their clean twins, at the model's resolution.
 
     A clean twin is the same picture without its defect; a normal picture is its own twin.
+
+    Args:
+        bit_depth: of the pipeline.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bit_depth: int | None = None) -> None:
+        self.bit_depth = bit_depth
         # By kind of defect: sums of |picture - twin| and |reconstruction - twin| inside the mask.
         self.inside: dict[str, tuple[float, float]] = {}
         self.squared, self.normal_pixels = 0.0, 0
@@ -156,13 +160,13 @@ class ReconstructionAccumulator:
     def add(self, record: Record, reconstruction: np.ndarray) -> None:
         """Add one reconstruction, [H',W',3] in [0, 1]."""
         size = reconstruction.shape[:2]
-        image = resize(read_image(record.image), size)
+        image = resize(read_image(record.image, bit_depth=self.bit_depth), size)
         if record.label == 0:
             self.squared += float(np.square(reconstruction - image).sum(dtype=np.float64))
             self.normal_pixels += image.size
             self.on_part.append(fidelity(reconstruction, image))
         elif record.clean is not None and record.mask is not None:
-            clean = resize(read_image(record.clean), size)
+            clean = resize(read_image(record.clean, bit_depth=self.bit_depth), size)
             mask = resize_mask(read_mask(record.mask), size)
             before, after = self.inside.get(record.defect, (0.0, 0.0))
             before += float(np.abs(image - clean)[mask].sum(dtype=np.float64))

@@ -156,7 +156,7 @@ def write_samples(pipeline: DiffusionADPipeline, records: list[Record], folder: 
         reconstruction = result.reconstruction[0]
         assert isinstance(reconstruction, Image.Image)
         picture = panel(
-            read_image(record.image),
+            read_image(record.image, bit_depth=pipeline.config.bit_depth),
             reconstruction,
             result.anomaly_map[0],
             result.mask[0],
@@ -171,7 +171,8 @@ def _tiles(pipeline: DiffusionADPipeline, record: Record) -> list[Image.Image]:
     result = pipeline(record.image)
     reconstruction = result.reconstruction[0]
     assert isinstance(reconstruction, Image.Image)
-    picture = Image.fromarray((read_image(record.image) * 255 + 0.5).astype(np.uint8))
+    pixels = read_image(record.image, bit_depth=pipeline.config.bit_depth)
+    picture = Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
     scale = min(1, CASE_SIDE / max(picture.size))
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     mask = read_mask(record.mask, (picture.height, picture.width))

@@ -41,12 +41,19 @@ def square(picture: np.ndarray) -> np.ndarray:
 
 
 class PixelGaussian:
-    """Per-pixel Gaussian of each channel; the distance is the largest |z| over the channels, smoothed."""
+    """Per-pixel Gaussian of each channel; the distance is the largest |z| over the channels, smoothed.
+
+    Args:
+        bit_depth: bits that the camera uses of 16-bit pictures.
+    """
+
+    def __init__(self, bit_depth: int | None = None):
+        self.bit_depth = bit_depth
 
     def fit(self, files: list[Path]) -> None:
         total, squares = np.zeros((SIDE, SIDE, 3)), np.zeros((SIDE, SIDE, 3))
         for file in files:
-            picture = square(read_image(file)).astype(np.float64)
+            picture = square(read_image(file, bit_depth=self.bit_depth)).astype(np.float64)
             total += picture
             squares += picture**2
         self.mean = (total / len(files)).astype(np.float32)
@@ -99,13 +106,17 @@ class PatchMemory:
         patches: number of patches in the memory.
         candidates: number of patches that the coreset is chosen from.
         seed: seed of the sample and of the random projection.
+        bit_depth: bits that the camera uses of 16-bit pictures.
     """
 
     BLOCKS = (4, 10)
     QUERY = 1024  # number of patches compared at a time
 
-    def __init__(self, patches: int = 4096, candidates: int = 100_000, seed: int = 0):
+    def __init__(
+        self, patches: int = 4096, candidates: int = 100_000, seed: int = 0, bit_depth: int | None = None
+    ):
         self.patches, self.candidates, self.seed = patches, candidates, seed
+        self.bit_depth = bit_depth
         self.network = load_lite0()
 
     @torch.no_grad()
@@ -114,7 +125,7 @@ class PatchMemory:
         each = -(-self.candidates // len(files))
         sample = []
         for file in files:
-            patches = self._patches(read_image(file))
+            patches = self._patches(read_image(file, bit_depth=self.bit_depth))
             sample.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
         pool = torch.cat(sample)  # [M,C]
         self.memory = pool[greedy_coreset(pool, self.patches, generator)]

@@ -29,6 +29,7 @@ from diffusionad.loading.pretrained import find_folder
 from diffusionad.metric_labels import METRIC_LABELS, RATES
 
 from ..config.loader import load_config
+from ..data.bit_depth import find_bit_depth
 from ..data.catalog import Record, scan
 from ..data.records import parts_of
 from ..data.split import split
@@ -46,7 +47,12 @@ METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", *LOCAL
 
 
 def measure_baseline(
-    baseline: Baseline, train: list[Path], calibration: list[Path], records: list[Record], name: str
+    baseline: Baseline,
+    train: list[Path],
+    calibration: list[Path],
+    records: list[Record],
+    name: str,
+    bit_depth: int | None = None,
 ) -> dict[str, Any]:
     """Fit, calibrate and test a baseline.
 
@@ -56,6 +62,7 @@ def measure_baseline(
         calibration: further good pictures, for the threshold.
         records: pictures of the test split.
         name: label of the progress bar.
+        bit_depth: bits that the camera uses of 16-bit pictures.
 
     Returns:
         The metrics, the calibration, and the costs in seconds, milliseconds and megabytes.
@@ -63,14 +70,14 @@ def measure_baseline(
     started = time.process_time()
     baseline.fit(train)
     fit_seconds = time.process_time() - started
-    normal = [baseline.distances(read_image(file)) for file in calibration]
+    normal = [baseline.distances(read_image(file, bit_depth=bit_depth)) for file in calibration]
     promise = calibrate([score for _, score in normal])
     # The metrics depend on ranks alone: any rising function into 0..1 will do, and this one spreads values.
     middle = float(np.median(np.concatenate([distances.ravel() for distances, _ in normal])))
     metrics, inspecting = MetricAccumulator(), 0.0
     for record in tqdm(records, desc=name, unit="picture", disable=None):
         tick = time.process_time()
-        picture = read_image(record.image)
+        picture = read_image(record.image, bit_depth=bit_depth)
         distances, score = baseline.distances(picture)
         inspecting += time.process_time() - tick
         squashed = (distances / (distances + middle)).astype(np.float32)
@@ -143,13 +150,15 @@ def compare(data: str, model: str | None, seed: int, path: Path) -> dict[str, An
     config = load_config("tiny", [f"optim.seed={seed}"])
     sets = split([r.image for r in catalog.train], config, parts_of(catalog.train))
 
-    def measure(name: str, baseline: Baseline) -> dict[str, Any]:
-        return measure_baseline(baseline, sets["train"], sets["calibration"], catalog.test, name)
+    bit_depth = find_bit_depth(record.image for record in catalog.train)
+
+    def measure(name: str, baseline: Baseline, depth: int | None = bit_depth) -> dict[str, Any]:
+        return measure_baseline(baseline, sets["train"], sets["calibration"], catalog.test, name, depth)
 
     report: dict[str, Any] = {"category": catalog.category, "absent": {}}
     methods: dict[str, Callable[[], dict[str, Any]]] = {
-        MEMORY: lambda: measure(MEMORY, PatchMemory(seed=seed)),
-        GAUSSIAN: lambda: measure(GAUSSIAN, PixelGaussian()),
+        MEMORY: lambda: measure(MEMORY, PatchMemory(seed=seed, bit_depth=bit_depth)),
+        GAUSSIAN: lambda: measure(GAUSSIAN, PixelGaussian(bit_depth)),
     }
     if model is None:
         report["absent"] = dict.fromkeys((OURS, ERROR), "no model was given")
@@ -159,7 +168,7 @@ def compare(data: str, model: str | None, seed: int, path: Path) -> dict[str, An
         pipeline.set_progress_bar_config(disable=True)
         report |= provenance(pipeline, folder)
         methods[OURS] = lambda: measure_ours(pipeline, folder, catalog.test)
-        methods[ERROR] = lambda: measure(ERROR, ReconstructionError(pipeline))
+        methods[ERROR] = lambda: measure(ERROR, ReconstructionError(pipeline), pipeline.config.bit_depth)
     report |= {
         "n_train": len(sets["train"]),
         "n_test": len(catalog.test),

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from diffusionad.images.image_io import read_image, resize
+from diffusionad.images.bit_depth import is_deep
+from diffusionad.images.image_io import IMAGE_FORMATS, read_image, resize
 from diffusionad.images.tiling import model_size
 
 from ..config.schema import DataConfig, DiffusionConfig, TrainConfig
@@ -113,16 +115,21 @@ class SyntheticAnomalies(Dataset):
             image.shape[:2], self.config.data.image_size, np.random.default_rng([self.seed, epoch, index, 3])
         )
         foreground = None if foreground is None else foreground[window]
-        return image[window].astype(np.float32) / 255, foreground
+        return image[window].astype(np.float32) / np.iinfo(image.dtype).max, foreground
 
     def _picture(self, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """uint8 [H',W',3] at the size at which the pipeline sees it, and where the object is."""
+        """[H',W',3] at the size at which the pipeline sees it, and where the object is.
+
+        Pictures of 8 bits are uint8, deeper ones uint16.
+        """
         if index in self._cache:
             return self._cache[index]
         image = to_model_size(self.paths[index], self.config.data)
         foreground = self._find_foreground(image, self.paths[index])
-        # Kept as bytes: a thousand pictures of 256 x 256 take 200 MB.
-        kept = (image * 255).round().astype(np.uint8), foreground
+        with Image.open(self.paths[index], formats=IMAGE_FORMATS) as file:
+            dtype = np.uint16 if is_deep(file) else np.uint8
+        # Kept as integers: a thousand pictures of 256 x 256 and 8 bits take 200 MB.
+        kept = (image * np.iinfo(dtype).max).round().astype(dtype), foreground
         size = sum(array.nbytes for array in kept if array is not None)
         if self._cached_bytes + size <= MAX_CACHE_BYTES:
             self._cache[index] = kept
@@ -132,7 +139,7 @@ class SyntheticAnomalies(Dataset):
 
 def to_model_size(path: Path, data: DataConfig) -> np.ndarray:
     """Read a picture at the size at which the pipeline sees or cuts it: float32 [H',W',3] in [0, 1]."""
-    image = read_image(path)
+    image = read_image(path, bit_depth=data.bit_depth or None)
     shorter_side = data.shorter_side or None
     size = model_size(image.shape[:2], data.image_size, data.resize_mode, shorter_side, f"`{path}`")
     return resize(image, size, data.antialias)

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from ..config.loader import load_config
 from ..config.schema import DataConfig, SynthesisConfig
+from ..data.bit_depth import find_bit_depth
 from ..data.catalog import scan
 from .anomalies import SyntheticSample, synthesize
 from .dataset import crop_window, to_model_size
@@ -128,6 +129,7 @@ def preview_settings(
 def _pictures(data: DataConfig, count: int, rng: np.random.Generator) -> Pictures:
     """Read up to `count` random training pictures and find their foregrounds."""
     paths = [record.image for record in scan(data.path, data.category or None).train]
+    data = dataclasses.replace(data, bit_depth=data.bit_depth or find_bit_depth(paths) or 0)  # as training
     find_foreground = foreground_source(data.foreground)
     chosen = [paths[index] for index in rng.permutation(len(paths))[:count]]
     images = [to_model_size(path, data) for path in chosen]

@@ -64,6 +64,7 @@ def build_pipeline(
         resize_mode=config.data.resize_mode,
         shorter_side=config.data.shorter_side or None,
         antialias=config.data.antialias,
+        bit_depth=config.data.bit_depth or None,
         t_fine=config.diffusion.t_fine,
         t_coarse=config.diffusion.t_coarse,
         guidance_weight=config.diffusion.guidance_weight,

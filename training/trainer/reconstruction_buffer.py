@@ -39,7 +39,9 @@ class ReconstructionBuffer:
         self.samples, self.reconstruct, self.config = samples, reconstruct, config
         self.step, self.rank, self.count = step, rank, step // config.optim.buffer_steps
         size, side = config.optim.buffer_size, config.data.image_size
-        self.x_0 = torch.empty(size, 3, side, side, dtype=torch.uint8)
+        # A picture of 16 bits may have all that it shows in a few of 255 levels.
+        dtype, self.levels = (torch.int16, 32767) if config.data.bit_depth else (torch.uint8, 255)
+        self.x_0 = torch.empty(size, 3, side, side, dtype=dtype)
         self.x_0_hat = torch.empty(size, 3, side, side, dtype=torch.float16)
         self.mask = torch.empty(size, 1, side, side, dtype=torch.bool)
         for _ in range(size - (step % config.optim.buffer_steps == 0)):
@@ -48,7 +50,7 @@ class ReconstructionBuffer:
     def _add(self) -> None:
         batch = next(self.samples)
         slot = self.count % len(self.x_0)
-        self.x_0[slot] = ((batch["x_0"][0] + 1) * 127.5).round().to(torch.uint8)
+        self.x_0[slot] = ((batch["x_0"][0] + 1) * (self.levels / 2)).round().to(self.x_0.dtype)
         self.x_0_hat[slot] = self.reconstruct(batch)[0].to("cpu", torch.float16)
         self.mask[slot] = batch["mask"][0] > 0
         self.count += 1
@@ -81,5 +83,5 @@ class ReconstructionBuffer:
             pixel = damaged[rng.integers(len(damaged))].numpy()
             corner = np.clip(pixel - rng.integers(crop, size=2), 0, side - crop)
         window = (slot, slice(None), slice(corner[0], corner[0] + crop), slice(corner[1], corner[1] + crop))
-        x_0 = self.x_0[window].float() / 127.5 - 1
+        x_0 = self.x_0[window].float() / (self.levels / 2) - 1
         return x_0, self.x_0_hat[window].float(), self.mask[window].float()

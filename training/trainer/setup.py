@@ -1,5 +1,7 @@
 """Before the first step: find everything that can be wrong, and build what training needs."""
 
+import dataclasses
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +10,11 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from torch import nn
 
+from diffusionad.models.efficientnet_lite0 import load_lite0
+
 from ..config.schema import TrainConfig, with_optim
 from ..console import IS_MAIN_PROCESS, say
+from ..data.bit_depth import check_bit_depth, find_bit_depth
 from ..data.catalog import Catalog
 from ..data.selection import check_each, find_pictures
 from ..data.split import check_readable, split_records
@@ -29,7 +34,7 @@ class Setup:
     """Parts of a run that do not change from step to step.
 
     Attributes:
-        config: settings; steps are resolved as far as they are known, precision is resolved.
+        config: settings; steps are resolved as far as they are known, precision and bit depth are.
         output: run folder.
         catalog: pictures of the run.
         sets: normal pictures by "train", "validation" and "calibration".
@@ -67,6 +72,8 @@ def set_up(config: TrainConfig, output: Path, resume: bool, lock: RunLock) -> Se
     if resume:
         sets = sets_of_run(output, sets)
     check_readable(sets["calibration"])  # they may come from a folder that check_each has not seen
+    if not resume:
+        config = _with_known_depth(config, catalog, sets)
     config = _with_known_steps(config, len(sets["train"]))
 
     # 2. Networks; their sizes and the settings must fit together.
@@ -76,6 +83,7 @@ def set_up(config: TrainConfig, output: Path, resume: bool, lock: RunLock) -> Se
 
     # 3. The machine.
     check_available(config.log)
+    _check_features(config)
     check_writable(output)
     if IS_MAIN_PROCESS:
         lock.acquire()
@@ -97,6 +105,32 @@ def set_up(config: TrainConfig, output: Path, resume: bool, lock: RunLock) -> Se
         if accelerator.is_main_process:
             prepare_folder(output, config, sets)
     return Setup(config, output, catalog, sets, accelerator, portion, networks, samples, validation)
+
+
+def _with_known_depth(config: TrainConfig, catalog: Catalog, sets: dict[str, list[Path]]) -> TrainConfig:
+    """Find the scale of 16-bit pictures where it is not named, and check that it holds for all pictures."""
+    good = list(itertools.chain(*sets.values()))
+    bit_depth = config.data.bit_depth or find_bit_depth(good)
+    if bit_depth is None:
+        return config
+    tested = [path for record in catalog.test for path in (record.image, record.clean) if path is not None]
+    check_bit_depth([*good, *tested], bit_depth)
+    if not config.data.bit_depth:
+        say(
+            f"note: the values of the good pictures fit into {bit_depth} bits, which the model keeps as its "
+            "`bit_depth`; if the camera has more, set data.bit_depth."
+        )
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, bit_depth=bit_depth))
+
+
+def _check_features(config: TrainConfig) -> None:
+    """Raise a ValueError where pretrained features are asked for and their weights are not installed."""
+    if config.model.pretrained_features == "none":
+        return
+    try:
+        load_lite0()
+    except ValueError as error:
+        raise ValueError(f"{error} Or train from scratch: --set model.pretrained_features=none.") from error
 
 
 def _with_known_steps(config: TrainConfig, pictures: int) -> TrainConfig:

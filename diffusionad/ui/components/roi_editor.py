@@ -84,13 +84,17 @@ class RoiEditor:
         self, is_open: bool, picture: Upload | None, roi: np.ndarray | None, session: Session
     ) -> tuple[Any, str]:
         """Show the present picture below the painted region, which stays when the picture changes."""
-        return self.lay_out(picture, roi) if is_open else gr.skip(), self._note(roi, session)
+        bit_depth = self.page.model(session).pipeline.config.bit_depth
+        canvas = self.lay_out(picture, roi, bit_depth) if is_open else gr.skip()
+        return canvas, self._note(roi, session)
 
-    def lay_out(self, picture: Upload | None, roi: np.ndarray | None) -> dict[str, Any] | None:
+    def lay_out(
+        self, picture: Upload | None, roi: np.ndarray | None, bit_depth: int | None = None
+    ) -> dict[str, Any] | None:
         """Return the canvas's value for a picture and a region."""
         if picture is None:
             return None
-        pixels = read_upload(picture)
+        pixels = read_upload(picture, bit_depth)
         scale = min(1, CANVAS_SIDE / max(pixels.shape[:2]))
         height, width = (max(1, round(scale * side)) for side in pixels.shape[:2])
         background = (resize(pixels, (height, width)) * 255).round().clip(0, 255).astype(np.uint8)

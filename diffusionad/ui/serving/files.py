@@ -46,10 +46,10 @@ def inspect_upload(model: Model, upload: Upload | None, **arguments: Any) -> Ins
         return inspect_picture(model, path, **arguments)
 
 
-def read_upload(upload: Upload | None) -> np.ndarray:
+def read_upload(upload: Upload | None, bit_depth: int | None) -> np.ndarray:
     """Return an uploaded picture, [H,W,3] in [0, 1]; raise the errors of `inspect_upload`."""
     with checked_upload(upload) as path:
-        return read_image(path)
+        return read_image(path, bit_depth=bit_depth)
 
 
 @contextmanager

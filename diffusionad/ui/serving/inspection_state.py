@@ -29,6 +29,7 @@ class Inspection:
 
     Attributes:
         path: of the picture, on the server.
+        bit_depth: of the model, at which the picture is read again.
         picture: RGB, at the size that is shown.
         reconstruction: RGB, of the same size.
         anomaly_map: float32 [H,W] in [0, 1], of the inspected picture's size.
@@ -49,6 +50,7 @@ class Inspection:
     """
 
     path: str
+    bit_depth: int | None
     picture: Image.Image
     reconstruction: Image.Image
     anomaly_map: np.ndarray
@@ -134,7 +136,9 @@ class Inspection:
     def full_picture(self) -> Image.Image:
         """Return the picture at its uploaded size, RGB; read the file again where a smaller one is shown."""
         height, width = self.anomaly_map.shape
-        return self.picture if self.picture.size == (width, height) else _to_pil(read_image(self.path))
+        if self.picture.size == (width, height):
+            return self.picture
+        return _to_pil(read_image(self.path, bit_depth=self.bit_depth))
 
     def _draw_on(self, picture: Image.Image, view: str, opacity: float, colormap: str) -> Image.Image:
         size = picture.height, picture.width
@@ -213,8 +217,8 @@ def inspect_picture(
         RuntimeError: the networks produced NaN.
     """
     started = time.perf_counter()
-    picture = read_image(path)  # [H,W,3] in [0,1]
     config = model.pipeline.config
+    picture = read_image(path, bit_depth=config.bit_depth)  # [H,W,3] in [0,1]
     seed = config.seed if seed is None else seed
     settings = {name: value for name, value in settings.items() if value is not None}
     own_threshold = calibration.threshold if calibration else config.threshold
@@ -227,6 +231,7 @@ def inspect_picture(
     shown, reconstruction = _fit(picture, output.reconstruction[0], max_side)
     return Inspection(
         path=path,
+        bit_depth=config.bit_depth,
         picture=shown,
         reconstruction=reconstruction,
         anomaly_map=anomaly_map,

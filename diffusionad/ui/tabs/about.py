@@ -117,7 +117,8 @@ def steps(model: Model) -> str:
     if not examples:
         return '<p class="note">This model has brought no example picture.</p>'
     inspection = inspect_picture(model, str(examples[0]), max_side=FIGURE_SIDE)
-    explained = model.explain(read_image(examples[0]), inspection.seed, {}, inspection.peak())
+    picture = read_image(examples[0], bit_depth=inspection.bit_depth)
+    explained = model.explain(picture, inspection.seed, {}, inspection.peak())
     [noised] = [image for image, caption in explained if caption.startswith("2.")]
     drawn = replace(inspection, regions=()).draw()  # without numbers
     pictures = [inspection.picture, noised, inspection.reconstruction, drawn]

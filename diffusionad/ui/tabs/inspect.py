@@ -274,7 +274,8 @@ class InspectTab:
         with user_errors(last.path if last else "", "the picture"):
             if last is None:
                 raise ValueError("Inspect a picture first.")
-            model, picture = self.page.model(session), read_image(last.path)
+            model = self.page.model(session)
+            picture = read_image(last.path, bit_depth=last.bit_depth)
             settings = {**last.settings, "threshold": last.own_threshold}
             steps = model.explain(picture, last.seed, settings, last.peak())
         return gr.update(value=[(serve_image(image, "step"), text) for image, text in steps], visible=True)
