@@ -3,19 +3,26 @@
 `python -m training.data --data PATH` prints what a data set holds, then what is wrong with it, file by file.
 """
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
 from PIL import Image
 
-from diffusionad.images.image_io import IMAGE_FORMATS, IMAGE_SUFFIXES
+from diffusionad.images.image_io import IMAGE_FORMATS, IMAGE_SUFFIXES, is_hidden
 
 from .checks import check
 from .readers import READERS, hugging_face
 from .records import Catalog, Record, pictures, subfolders
 
 __all__ = ["Catalog", "Record", "categories", "scan"]
+
+# Kinds of picture that cameras and phones write and that are not read.
+UNREAD_SUFFIXES = frozenset(
+    {".arw", ".avif", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".gif", ".heic", ".heif", ".hdr", ".j2k"}
+    | {".jp2", ".jxl", ".nef", ".orf", ".raw", ".rw2", ".tga"}
+)
 
 
 def categories(path: str | Path) -> list[str]:
@@ -49,11 +56,27 @@ def scan(path: str | Path, category: str | None = None) -> Catalog:
         )
     if category is not None and category not in names:
         raise ValueError(f"`category` is {category!r}, but `{path}` holds {', '.join(names)}.")
-    catalog = reader.read(root, category or names[0])
+    name = category or names[0]
+    catalog = reader.read(root, name)
+    notes = catalog.notes
+    if isinstance(root, Path):
+        notes += _unread(root / name if (root / name).is_dir() else root)
     if not catalog.train:
-        raise ValueError(f"`{path}` holds no picture to train with ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        listed = "".join(f"\n  {note}" for note in notes)
+        raise ValueError(
+            f"`{path}` holds no good picture to train with ({', '.join(sorted(IMAGE_SUFFIXES))}); put good "
+            f"ones into `train/good`, or give their folder.{listed}"
+        )
     _require_masks(catalog)
-    return catalog
+    return dataclasses.replace(catalog, notes=notes)
+
+
+def _unread(folder: Path) -> tuple[str, ...]:
+    """Return a sentence about pictures of kinds that cannot be read, if there are any."""
+    suffixes = (path.suffix.lower() for path in folder.rglob("*") if not is_hidden(path.relative_to(folder)))
+    counts = Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+    return (f"files that cannot be read are left out ({listed}): save them as PNG",) if counts else ()
 
 
 def _recognize(path: str | Path) -> tuple[ModuleType, Path | str, list[str]]:

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,16 +16,18 @@ from .masks import read_mask
 from .records import Record
 
 LEAST_GOOD = 8  # good pictures to train, validate and calibrate with
+MASK_MOST = 0.5  # a mask that covers more of its picture is probably white on the good pixels
 NAMED_AT_MOST = 10  # files of an unusual size or mode; more than these are not unusual
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Size, mode and hash of a picture."""
+    """Size, mode and hash of a picture, and whether it has two colours only, as a mask has."""
 
     record: Record
     size: str
     mode: str
+    is_like_mask: bool
     sha256: str  # hash of the pixels: the same picture in another format is a copy
 
 
@@ -35,39 +38,62 @@ def check(records: list[Record]) -> list[str]:
         records: training and test pictures of one category.
 
     Returns:
-        Warnings about usable data: copies, mixed sizes and modes, black masks.
+        Warnings about usable data: copies, mixed sizes and modes, masks of nothing or of nearly everything.
 
     Raises:
         ValueError: unusable data, listed in one message: unreadable files, masks of another size, too few
-            good pictures, good pictures that are all the same.
+            good pictures, good pictures that are all the same, masks among good pictures.
     """
     seen: list[Seen] = []
     errors: list[str] = []
     warnings: list[str] = []
+    covering: list[tuple[Path, float]] = []
     for record in tqdm(records, desc="checking pictures", unit="picture", leave=False, disable=None):
         try:
             found, shape = _look_at(record)
             seen.append(found)
-            if record.mask is not None and not read_mask(record.mask, shape).any():
-                warnings.append(f"`{record.mask}` is black, but its picture counts as defective")
+            if record.mask is not None:
+                covered = float(read_mask(record.mask, shape).mean())
+                if covered == 0:
+                    warnings.append(f"`{record.mask}` is black, but its picture counts as defective")
+                elif covered > MASK_MOST:
+                    covering.append((record.mask, covered))
         except (ImageError, FileNotFoundError) as error:
             errors.append(str(error))
     good = [found for found in seen if found.record.split == "train"]
-    if len(good) < LEAST_GOOD:
-        named = ", ".join(f"`{found.record.image}`" for found in good) or "none"
-        errors.append(
-            f"only {len(good)} good pictures can be used ({named}); {LEAST_GOOD} are the least to train, "
-            "validate and calibrate"
-        )
-    elif len({found.sha256 for found in good}) == 1:
-        errors.append(f"all {len(good)} good pictures are the same, such as `{good[0].record.image}`")
+    errors += _faults_of_good(good)
     if errors:
         listed = "\n  ".join(errors)
         raise ValueError(f"the data has {len(errors)} faults; repair or remove these files:\n  {listed}")
+    if covering:
+        mask, covered = max(covering, key=lambda pair: pair[1])
+        warnings.append(
+            f"{len(covering)} masks cover most of their pictures, such as `{mask}` ({covered:.0%}): white "
+            "marks the defect; invert them if it marks the good part"
+        )
     warnings += _copies(seen)
     warnings += _mixture(good, "sizes", lambda found: found.size)
     warnings += _mixture(good, "modes", lambda found: found.mode)
     return warnings
+
+
+def _faults_of_good(good: list[Seen]) -> list[str]:
+    """Report good pictures that are too few, all the same, or masks."""
+    faults: list[str] = []
+    if len(good) < LEAST_GOOD:
+        named = ", ".join(f"`{found.record.image}`" for found in good) or "none"
+        faults.append(
+            f"only {len(good)} good pictures can be used ({named}); {LEAST_GOOD} are the least to train, "
+            "validate and calibrate"
+        )
+    elif len({found.sha256 for found in good}) == 1:
+        faults.append(f"all {len(good)} good pictures are the same, such as `{good[0].record.image}`")
+    masks = [found for found in good if found.is_like_mask]
+    if len(masks) <= len(good) / 2:  # else the camera itself sees black and white
+        faults += [
+            f"`{found.record.image}` has two colours, like a mask, and counts as good" for found in masks
+        ]
+    return faults
 
 
 def _look_at(record: Record) -> tuple[Seen, tuple[int, int]]:
@@ -75,8 +101,10 @@ def _look_at(record: Record) -> tuple[Seen, tuple[int, int]]:
     height, width = pixels.shape[:2]
     with Image.open(record.image, formats=IMAGE_FORMATS) as picture:
         mode = picture.mode
+    low, high = pixels.min(), pixels.max()
+    is_like_mask = bool(low < high and ((pixels == low) | (pixels == high)).all())
     digest = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).data).hexdigest()
-    return Seen(record, f"{width} x {height}", mode, digest), (height, width)
+    return Seen(record, f"{width} x {height}", mode, is_like_mask, digest), (height, width)
 
 
 def _copies(seen: list[Seen]) -> list[str]:

@@ -63,6 +63,7 @@ def role_of(name: str) -> Role:
     told = {word for word in words - PLAIN_WORDS if not word.isdecimal()}
     if words & MASK_WORDS or (told and told <= LABEL_WORDS):
         return Role.MASK
+    words.add(re.sub(r"[\W_]", "", name.lower()))  # "i.O.", "not_ok"
     if words & DEFECT_WORDS:
         is_denied = (
             words & NEGATIONS and told <= DEFECT_WORDS | NEGATIONS
@@ -99,7 +100,8 @@ def bare(name: str) -> str:
 def pictured_stems(stem: str) -> list[str]:
     """List the stems that the picture of a mask may have, the likeliest first: of "000_mask" it is "000"."""
     stem = stem.lower()
-    return list(dict.fromkeys([_MASK_SUFFIX.sub("", stem), _MASK_PREFIX.sub("", stem), stem]))
+    shorter = (_MASK_SUFFIX.sub("", stem), _MASK_PREFIX.sub("", stem))
+    return [*(name for name in shorter if name != stem), stem]
 
 
 def is_mask_name(stem: str, others: set[str]) -> bool:

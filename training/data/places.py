@@ -7,6 +7,7 @@ from pathlib import Path
 from .names import Role, bare, is_mask_name, is_plain, pictured_stems, role_of, split_of
 from .records import pictures
 
+JPEG_SUFFIXES = (".jfif", ".jpe", ".jpeg", ".jpg")
 CLEAN = "clean"  # folder with the same pictures before the defect, as rendered data sets have it
 
 
@@ -60,7 +61,7 @@ def survey(folder: Path) -> list[Place]:
     """List the pictures below a folder with the meaning of their folders, sorted by name."""
     files = pictures(folder, recursive=True)
     stems = {path.stem.lower() for path in files}
-    photographs = {path.with_suffix("") for path in files if path.suffix.lower() in (".jpg", ".jpeg")}
+    photographs = {path.with_suffix("") for path in files if path.suffix.lower() in JPEG_SUFFIXES}
     places = []
     for path in files:
         folders = path.relative_to(folder).parts[:-1]

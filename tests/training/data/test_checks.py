@@ -129,3 +129,35 @@ def test_the_command_lists_faults_of_one_category_and_shows_the_others(
     printed = capsys.readouterr()
     assert "\nbottle " in printed.out and printed.err.startswith("empty: `")
     assert scan(tmp_path, "bottle").category == "bottle"
+
+
+def test_masks_of_most_of_a_picture_are_one_warning(tmp_path: Path) -> None:
+    records = ten_good(tmp_path)
+    for i in range(3):
+        inverted = np.full((16, 20), 255, np.uint8)
+        inverted[4, :i] = 0
+        Image.fromarray(inverted).save(tmp_path / f"mask{i}.png")
+        bad = noise(tmp_path / f"test/hole/{i}.png", 90 + i)
+        records.append(Record(bad, "test", 1, "hole", tmp_path / f"mask{i}.png"))
+    (warning,) = check(records)
+    assert warning.startswith(
+        f"3 masks cover most of their pictures, such as `{tmp_path / 'mask0.png'}` (100%)"
+    )
+    assert "invert them" in warning
+
+
+def test_a_mask_among_good_pictures_is_refused_whatever_its_name(tmp_path: Path) -> None:
+    records = ten_good(tmp_path)
+    pixels = np.zeros((16, 20), np.uint8)
+    pixels[4:8, 4:8] = 255
+    Image.fromarray(pixels).save(records[3].image)
+    with pytest.raises(ValueError, match=r"1 faults.*\n  `.*003.png` has two colours, like a mask"):
+        check(records)
+
+
+def test_a_camera_of_black_and_white_takes_good_pictures(tmp_path: Path) -> None:
+    records = ten_good(tmp_path)
+    for i, record in enumerate(records):
+        pixels = np.random.default_rng(i).random((16, 20)) < 0.5
+        Image.fromarray(pixels).save(record.image)
+    assert check(records) == []

@@ -31,19 +31,13 @@ def _has_train(folder: Path) -> bool:
 
 
 def read(root: Path, category: str) -> Catalog:
-    """Read one category.
+    """Read one category; `train` is empty where there are no good pictures.
 
     Raises:
-        ValueError: the `train` folder holds no good pictures, or masks lie among them.
+        ValueError: there are masks among the good pictures.
     """
     folder = root if _has_train(root) else root / category
-    catalog = read_folders(folder, category, NAME)
-    if not catalog.train:
-        left_out = "".join(f"\n  {note}" for note in catalog.notes)
-        raise ValueError(
-            f"`{folder}` has a folder `train`, but no `train/good`; put the good pictures there.{left_out}"
-        )
-    return catalog
+    return read_folders(folder, category, NAME)
 
 
 def read_folders(folder: Path, category: str, layout: str) -> Catalog:
