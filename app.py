@@ -4,6 +4,7 @@
 
 MODEL: folder, Hub id, or organisation on the Hub, to offer beside the embedded models.
 DIFFUSIONAD_MODELS: the same, separated by commas, for when no MODEL is given.
+DIFFUSIONAD_ALLOWED_HOSTS: host names that lead here, such as a proxy's, separated by commas.
 GRADIO_SERVER_NAME, GRADIO_SERVER_PORT: where to listen (127.0.0.1 and the first free port from 7860).
 """
 

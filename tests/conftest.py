@@ -158,7 +158,7 @@ class RunningApp:
 
 
 @pytest.fixture(scope="session")
-def app(start_app: Callable[[], AbstractContextManager[RunningApp]]) -> Iterator[RunningApp]:
+def app(start_app: Callable[..., AbstractContextManager[RunningApp]]) -> Iterator[RunningApp]:
     """`app.py` as a process of its own, in a folder of its own, with `tiny` beside the embedded models."""
     with start_app() as running:
         yield running
@@ -167,13 +167,15 @@ def app(start_app: Callable[[], AbstractContextManager[RunningApp]]) -> Iterator
 @pytest.fixture(scope="session")
 def start_app(
     tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[], AbstractContextManager[RunningApp]]:
-    """For tests that need an app of their own, as `app` is; it ends with the context."""
-    return lambda: _start_app(tiny_model_folder, tmp_path_factory.mktemp("elsewhere"))
+) -> Callable[..., AbstractContextManager[RunningApp]]:
+    """For tests that need an app of their own, as `app` is, with further environment variables; it ends with
+    the context.
+    """
+    return lambda **variables: _start_app(tiny_model_folder, tmp_path_factory.mktemp("elsewhere"), variables)
 
 
 @contextmanager
-def _start_app(tiny_model_folder: Path, elsewhere: Path) -> Iterator[RunningApp]:
+def _start_app(tiny_model_folder: Path, elsewhere: Path, variables: dict[str, str]) -> Iterator[RunningApp]:
     port = free_port()
     environment = {
         **os.environ,
@@ -183,6 +185,7 @@ def _start_app(tiny_model_folder: Path, elsewhere: Path) -> Iterator[RunningApp]
         "HF_HUB_OFFLINE": "1",
         "GRADIO_MCP_SERVER": str(find_spec("mcp") is not None),
         "PYTHONUNBUFFERED": "1",
+        **variables,
     }
     environment.pop("PYTHONPATH", None)
     url, log = f"http://127.0.0.1:{port}/", elsewhere / "log.txt"

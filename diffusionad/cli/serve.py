@@ -15,7 +15,11 @@ from diffusionad.cli.options import CannotRun, one_line
     help="Offer this beside the embedded models: a folder, a Hub id, or an organisation for all of its "
     "models. It may be given several times; without it, DIFFUSIONAD_MODELS is read (separated by commas).",
 )
-@click.option("--host", help="Address to listen on; 0.0.0.0 is all (127.0.0.1).")
+@click.option(
+    "--host",
+    help="Address to listen on; 0.0.0.0 is all (127.0.0.1). Host names that lead to it, such as a proxy's, "
+    "are listed in DIFFUSIONAD_ALLOWED_HOSTS (separated by commas).",
+)
 @click.option("--port", type=int, help="Port to listen on (the first free one from 7860).")
 def serve_command(model: tuple[str, ...], host: str | None, port: int | None) -> int:
     """Serve the screens until Ctrl-C; the address is printed."""

@@ -173,13 +173,31 @@ def find_folder(
             f"`{name_or_path}` is neither a folder, nor the id of a repository (org/name), nor an embedded "
             f"model; those are {', '.join(demo_models())}."
         )
-    repo = f"`{name_or_path}` (revision {revision})" if revision else f"`{name_or_path}`"
+    return find_snapshot(str(name_or_path), variant, revision, token, cache_dir, local_files_only)
+
+
+def find_snapshot(
+    repo_id: str,
+    variant: str | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Return a snapshot from the Hub of what is needed, whatever lies in a folder of this name.
+
+    Raises:
+        FileNotFoundError: no such repository, revision or file, or out of reach and not in the cache.
+        PermissionError: the repository is gated.
+        OSError: the download failed.
+    """
+    repo = f"`{repo_id}` (revision {revision})" if revision else f"`{repo_id}`"
     weights = weights_name(variant)
     needed = [*CONFIGS, f"unet/{weights}", f"segmenter/{weights}"]
     with hub_errors(repo):
         snapshot = Path(
             snapshot_download(
-                str(name_or_path),
+                repo_id,
                 revision=revision,
                 token=token,
                 cache_dir=None if cache_dir is None else Path(cache_dir),

@@ -15,7 +15,7 @@ from diffusionad.ui.serving.model_registry import ModelRegistry
 from diffusionad.ui.serving.temporary import new_folder
 from diffusionad.ui.serving.uploads import FILE_TYPES, MAX_PICTURES, collect_pictures
 
-MODEL = "Model: one of /models, a folder or a Hub id; None is the first of /models"
+MODEL = "Model: one of /models, or a Hub id; None is the first of /models"
 THRESHOLD = "Threshold in 0..1; None is the model's own"
 
 

@@ -3,10 +3,12 @@
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from diffusionad.ui.api import add_endpoints
 from diffusionad.ui.components.model_picker import ModelPicker
 from diffusionad.ui.components.page import Page, Session
+from diffusionad.ui.serving.allowed_hosts import AllowedHosts, allowed_hosts
 from diffusionad.ui.serving.errors import unhandled_errors
 from diffusionad.ui.serving.files import check_event_files
 from diffusionad.ui.serving.model_registry import ModelRegistry
@@ -36,7 +38,12 @@ CLEAN_UP_SECONDS = 1800  # between two looks for them
 
 
 class Screens(gr.Blocks):
-    """Gradio's page; errors of Gradio itself become a sentence in place of a bare "Error"."""
+    """Gradio's page, closed to foreign sites; errors of Gradio itself become a sentence, no bare "Error"."""
+
+    def launch(self, *args: Any, server_name: str | None = None, **options: Any) -> Any:
+        """Launch as Gradio does; requests of foreign sites are refused."""
+        guard = Middleware(AllowedHosts, listed=allowed_hosts(), server_name=server_name)
+        return super().launch(*args, server_name=server_name, app_kwargs={"middleware": [guard]}, **options)
 
     async def process_api(
         self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any

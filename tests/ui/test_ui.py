@@ -186,21 +186,11 @@ def test_a_threshold_out_of_range_gets_a_sentence(app, picture):
 
 
 def test_a_model_that_does_not_exist_gets_a_sentence(app, picture):
-    assert "is neither a folder, nor the id of a repository" in sentence_for(app, picture, "nonsense")
+    assert sentence_for(app, picture, "nonsense").startswith("`nonsense` is neither on the list of models")
 
 
 def test_a_model_that_the_hub_cannot_deliver_gets_a_sentence(app, picture):
     assert sentence_for(app, picture, "org/name").startswith("The Hub cannot be reached")
-
-
-def test_a_folder_without_a_model_gets_a_sentence(app, picture, tmp_path):
-    message = sentence_for(app, picture, str(tmp_path))
-    assert "model_index.json` is missing" in message
-
-
-def test_a_model_of_another_kind_gets_a_sentence(app, picture, tmp_path):
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
-    assert "not a DiffusionADPipeline" in sentence_for(app, picture, str(tmp_path))
 
 
 def test_many_requests_at_once_agree_and_load_the_model_once(app, picture):
@@ -285,12 +275,12 @@ def test_the_least_recently_used_model_makes_room(make_registry):
 
 
 def test_a_model_that_cannot_be_loaded_pushes_nothing_out_and_is_tried_again(make_registry, tmp_path):
-    registry = make_registry("a", max_models=1)
+    registry = make_registry("a", "broken", max_models=1)
     registry.get("a")
     for _ in range(2):
         with pytest.raises(gr.Error) as failure:
             registry.get(str(tmp_path / "broken"))
-    assert failure.value.message == f"`{tmp_path}/broken/unet` is damaged."
+    assert failure.value.message == "`broken/unet` is damaged."
     registry.get("a")
     assert FakePipeline.loads == ["a", "broken", "broken"]
     assert len(registry._entries) == 1  # whatever visitors type leaves nothing behind
@@ -324,17 +314,36 @@ def test_without_a_model_the_visitor_is_asked_for_one(make_registry):
     assert failure.value.message.startswith("Choose a model first")
 
 
-def test_on_a_public_space_visitors_reach_the_models_on_offer_but_no_other_folder(
-    make_registry, tmp_path, monkeypatch
-):
+def test_visitors_reach_the_models_on_offer_but_no_other_folder(make_registry, tmp_path, monkeypatch):
     registry = make_registry("a")
-    monkeypatch.setenv("SPACE_ID", "org/space")
-    assert registry.get("a").pipeline is not None
-    for name in (str(tmp_path / "broken"), str(tmp_path / "missing")):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    for name in (str(tmp_path / "broken"), str(tmp_path / "missing"), "broken", "./broken", "../x", "a/../b"):
         with pytest.raises(gr.Error) as failure:
             registry.get(name)
-        assert failure.value.message == f"`{name}` is not the id of a model on the Hub (org/name)."
-    assert FakePipeline.loads == ["a"]
+        assert failure.value.message.startswith(f"`{name}` is neither on the list of models, nor the id of")
+    with pytest.raises(gr.Error) as failure:
+        registry.get("org/name")  # an id on the Hub, not the folder of this name
+    assert "Hub" in failure.value.message
+    assert FakePipeline.loads == []
+    assert registry.get("./a").pipeline is not None
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "model_index.json` is missing"),
+        ({"_class_name": "StableDiffusionPipeline"}, "not a DiffusionADPipeline"),
+    ],
+)
+def test_a_listed_folder_that_holds_no_model_of_ours_gets_a_sentence(tmp_path, content, sentence):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    if content is not None:
+        (folder / "model_index.json").write_text(json.dumps(content))
+    with pytest.raises(gr.Error) as failure:
+        ModelRegistry([str(folder)]).get("model")
+    assert sentence in failure.value.message and str(folder) not in failure.value.message
 
 
 # Requests of one model at the same time.
@@ -440,11 +449,11 @@ def folder(tiny_model_folder: Path, tmp_path: Path, make_pictures) -> Path:
 
 
 @pytest.fixture
-def tab(folder: Path, monkeypatch) -> InspectTab:
+def tab(folder: Path, tiny_model_folder: Path, monkeypatch) -> InspectTab:
     monkeypatch.setattr("diffusionad.ui.serving.model_registry.demo_models", list)
+    registry = ModelRegistry([str(folder), str(tiny_model_folder)])
     with gr.Blocks() as app:
-        page = Page(app, gr.Tabs(), ModelRegistry([str(folder)]), gr.State(Session()), gr.State(None))
-        return InspectTab(page)
+        return InspectTab(Page(app, gr.Tabs(), registry, gr.State(Session()), gr.State(None)))
 
 
 def own_values(tab: InspectTab) -> list:

@@ -27,7 +27,7 @@ class ModelPicker:
                 )
                 with gr.Accordion("Use another model", open=not names, elem_id="own-model"):
                     self.own = gr.Textbox(
-                        label="Folder of a DiffusionAD model, or its id on the Hub",
+                        label="Id of a DiffusionAD model on the Hub",
                         placeholder="org/name",
                         max_lines=1,
                         elem_id="own-model-name",

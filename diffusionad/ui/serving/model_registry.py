@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from PIL import Image
 
 from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
@@ -20,8 +22,9 @@ from diffusionad.loading.bundled import demo_model, demo_models
 from diffusionad.loading.hub_models import fetch_extras, find_models
 from diffusionad.loading.model_files import is_inside
 from diffusionad.loading.model_metrics import read_metrics
-from diffusionad.loading.pretrained import find_folder
+from diffusionad.loading.pretrained import find_folder, find_snapshot
 from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
+from diffusionad.ui.serving.allowed_hosts import SPACE_VARIABLE
 from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.request_batching import RequestBatcher
 from diffusionad.ui.serving.zero_gpu import put_on_device, run_explanation, run_pipeline
@@ -150,9 +153,10 @@ class ModelRegistry:
             max_models = int(os.environ.get(MAX_MODELS_VARIABLE, DEFAULT_MAX_MODELS))
         self.max_models = max(1, max_models)
         self._load = load
-        self._sources = _sources_by_name(
-            [source for name in models if name for source in _find_sources(name)]
-        )
+        sources = [source for name in models if name for source in _find_sources(name)]
+        self._sources = {name: _without_links(source) for name, source in _sources_by_name(sources).items()}
+        paths = [*sources, *self._sources.values()]
+        self._by_path = {os.path.abspath(path): _without_links(path) for path in paths if os.path.isdir(path)}
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # the most recently used one last
         self._lock = threading.Lock()
 
@@ -161,7 +165,10 @@ class ModelRegistry:
         return list(self._sources)
 
     def get(self, name: str | None) -> Model:
-        """Return the model of this name, folder or Hub id, loaded if need be; for None the first on offer.
+        """Return the model of this name or Hub id, loaded if need be; for None the first on offer.
+
+        Args:
+            name: on the list, the folder of a model on the list, or the id of any model on the Hub.
 
         Raises:
             gr.Error: there is no such model, or it cannot be loaded.
@@ -169,11 +176,13 @@ class ModelRegistry:
         name = (name or "").strip() or next(iter(self._sources), "")
         with user_errors():
             if not name:
-                raise ValueError("Choose a model first: type a folder or the id of one on the Hub.")
+                raise ValueError("Choose a model first: type the id of one on the Hub.")
             source = self._source(name)
+            if source is None:
+                source = _hub_id(name)
             with self._lock:
                 # Nobody sees by which path another user has named a model on offer.
-                shown = next((n for n in self._sources if self._source(n) == source), name)
+                shown = next((n for n, offered in self._sources.items() if offered == source), name)
                 entry = self._entries.setdefault(source, _Entry(shown))
                 self._entries.move_to_end(source)
             with entry.lock:
@@ -182,10 +191,12 @@ class ModelRegistry:
                     self._keep(source, entry)
                 return entry.model
 
-    def _source(self, name: str) -> str:
-        """Return folder or Hub id; the same for all names of one model."""
-        source = self._sources.get(name, name)
-        return str(Path(source).resolve()) if Path(source).is_dir() else source
+    def _source(self, name: str) -> str | None:
+        """Return folder or Hub id of a model on offer, the same for all of its names; None for others.
+
+        A path is compared as text: it reaches no disk, so that no answer tells what lies there.
+        """
+        return self._sources.get(name) or self._by_path.get(os.path.abspath(name))
 
     def _load_model(self, name: str, source: str) -> Model:
         started = time.perf_counter()
@@ -215,12 +226,11 @@ class ModelRegistry:
                 del self._entries[least_recent]
 
     def _find(self, name: str, source: str) -> Path:
-        # On a public Space, user input reaches neither the server's disk nor its owner's private models.
-        is_public = "SPACE_ID" in os.environ and source not in map(self._source, self._sources)
-        if is_public and (Path(source).is_dir() or source.count("/") != 1):
-            raise ValueError(f"`{name}` is not the id of a model on the Hub (org/name).")
-        token = False if is_public else None
-        folder = find_folder(source, None, None, token, None, local_files_only=False)
+        is_offered = source in self._sources.values()
+        # On a public Space, user input does not reach its owner's private models.
+        token = False if SPACE_VARIABLE in os.environ and not is_offered else None
+        find = find_folder if is_offered else find_snapshot
+        folder = find(source, token=token)
         fetch_extras(source, folder, token)
         return folder
 
@@ -232,6 +242,25 @@ def _find_sources(name: str) -> list[str]:
     except OSError as error:
         logger.warning("Not offered: %s", error)
         return []
+
+
+def _without_links(source: str) -> str:
+    """Return the path of a folder without links, an id on the Hub as it is."""
+    return os.path.realpath(source) if os.path.isdir(source) else source
+
+
+def _hub_id(name: str) -> str:
+    try:
+        validate_repo_id(name)
+        is_id = name.count("/") == 1
+    except HFValidationError:
+        is_id = False
+    if not is_id:
+        raise ValueError(
+            f"`{name}` is neither on the list of models, nor the id of one on the Hub (org/name); a folder "
+            "has to be listed when the app is started."
+        )
+    return name
 
 
 def _sources_by_name(sources: list[str]) -> dict[str, str]:

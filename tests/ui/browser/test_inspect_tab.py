@@ -195,7 +195,7 @@ def test_what_goes_wrong_is_a_sentence_in_the_page(visit, screenshot, tmp_path):
 
     page.get_by_role("button", name="Use another model").click()
     for name, sentence in (
-        ("nonsense", "neither a folder, nor the id"),
+        ("nonsense", "neither on the list of models, nor the id"),
         ("org/name", "The Hub cannot be reached"),
     ):
         page.locator("#own-model-name textarea, #own-model-name input").fill(name)
