@@ -13,6 +13,7 @@ from PIL import Image
 from diffusionad.images.image_io import IMAGE_FORMATS, IMAGE_SUFFIXES, is_hidden
 
 from .checks import check
+from .names import Role, role_of
 from .readers import READERS, hugging_face
 from .records import Catalog, Record, pictures, subfolders
 
@@ -62,6 +63,8 @@ def scan(path: str | Path, category: str | None = None) -> Catalog:
     if isinstance(root, Path):
         notes += _unread(root / name if (root / name).is_dir() else root)
     if not catalog.train:
+        if catalog.test:
+            notes += (f"{len(catalog.test)} pictures are tested, such as `{catalog.test[0].image}`",)
         listed = "".join(f"\n  {note}" for note in notes)
         raise ValueError(
             f"`{path}` holds no good picture to train with ({', '.join(sorted(IMAGE_SUFFIXES))}); put good "
@@ -97,9 +100,17 @@ def _recognize(path: str | Path) -> tuple[ModuleType, Path | str, list[str]]:
         for reader in layouts:
             if names := reader.categories(inner):
                 return reader, inner, names
-        if len(subfolders(inner)) != 1 or pictures(inner):
-            return any_folder, root, any_folder.categories(root)
+        if len(subfolders(inner)) != 1 or pictures(inner) or not _is_wrapper(subfolders(inner)[0]):
+            return any_folder, inner, any_folder.categories(root)
         inner = subfolders(inner)[0]
+
+
+def _is_wrapper(folder: Path) -> bool:
+    """Return whether a folder may hold a data set; `defect_data` does where a folder in it says good."""
+    role = role_of(folder.name)
+    if role is Role.DEFECT:
+        return any(role_of(path.name) is Role.GOOD for path in folder.rglob("*") if path.is_dir())
+    return role is Role.UNKNOWN
 
 
 def _require_masks(catalog: Catalog) -> None:

@@ -4,6 +4,7 @@ Every reader of folders asks here, so that a name means the same wherever it sta
 defective never counts as good, whatever else it says.
 """
 
+import functools
 import re
 from enum import Enum
 
@@ -50,11 +51,13 @@ _MASK_PREFIX = re.compile(rf"^{_MASK_AFFIX}(?:[ _.-]+|(?=\d))")
 _DATE = re.compile(r"(?:19|20)\d\d\D?[01]\d(\D?[0-3]\d)?|[0-3]?\d\D[01]?\d\D(\d{2}|\d{4})")
 
 
-def words_of(name: str) -> list[str]:
+@functools.lru_cache(maxsize=10_000)  # a folder's name is asked for once a picture
+def words_of(name: str) -> tuple[str, ...]:
     """Split a name into words and numbers in lower case: "NotGood_012" is "not", "good", "12"."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
     parted = re.sub(r"ground[ _.-]truth", "groundtruth", parted)
-    return [str(int(word)) if word.isdecimal() else word for word in re.findall(r"[^\W\d_]+|\d+", parted)]
+    words = re.findall(r"[^\W\d_]+|\d+", parted)
+    return tuple(str(int(word)) if word.isdecimal() else word for word in words)
 
 
 def role_of(name: str) -> Role:

@@ -121,6 +121,8 @@ def match_masks(shown: list[Place], masks: list[Place]) -> Matches:
     found = Matches(left=sorted(masks, key=lambda mask: len(pictured_stems(mask.path.stem)) == 1))
     kinds = {name for place in shown for name in place.address}
     for is_by_number, depth in itertools.product((False, True), (None, 1, 0)):
+        if not found.left:
+            break
         owners: dict[Key, list[Path]] = {}
         for place in shown:
             stem = bare(place.path.stem) if is_by_number else place.path.stem.lower()

@@ -243,3 +243,13 @@ def test_categories_are_products_and_not_good_and_bad(tmp_path: Path) -> None:
     pictures(tmp_path / "a", "OK/train/0.png", "NG/train/1.png")
     pictures(tmp_path / "b", "bottle/train/good/0.png", "cable/train/good/0.png")
     assert categories(tmp_path / "a") == ["a"] and categories(tmp_path / "b") == ["bottle", "cable"]
+
+
+def test_a_folder_around_a_data_set_may_sound_defective_but_not_one_of_defects_alone(tmp_path: Path) -> None:
+    pictures(tmp_path / "a", "defect_data/good/0.png", "defect_data/NG/1.png")
+    catalog = scan(tmp_path / "a")
+    assert trained(catalog, tmp_path / "a") == ["defect_data/good/0.png"] and kinds(catalog) == {"NG": 1}
+    assert catalog.category == "a"
+    for name in ("NG/0.png", "NG/train/0.png"):
+        with pytest.raises(ValueError, match=r"holds no good picture.*\n  1 pictures are .*0.png"):
+            scan(pictures(tmp_path / name.replace("/", "_"), name))

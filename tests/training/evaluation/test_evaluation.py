@@ -267,6 +267,13 @@ def test_the_hash_of_the_data_sees_pictures_masks_and_labels_but_not_where_they_
     assert data_sha256([dataclasses.replace(records[0], image=moved), *records[1:]]) == before
     assert data_sha256([dataclasses.replace(records[0], mask=None), *records[1:]]) != before
     assert data_sha256([dataclasses.replace(records[0], defect="other"), *records[1:]]) != before
+    masked = next(record for record in records if record.mask)
+    several = tmp_path / "masks"  # as in MVTec LOCO
+    several.mkdir()
+    for name in ("0.png", "1.png"):
+        (several / name).write_bytes(masked.mask.read_bytes())
+    joined = [dataclasses.replace(r, mask=several) if r is masked else r for r in records]
+    assert data_sha256(joined) not in (before, data_sha256(records[1:]))
 
 
 def test_the_command_is_written_without_the_folders_of_this_machine(monkeypatch) -> None:
