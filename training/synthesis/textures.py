@@ -1,10 +1,9 @@
 """Foreign textures that the synthesis pastes (in the paper: DTD).
 
-Without a folder of pictures the bank renders a fixed set of procedural textures and, where scikit-image is
-installed, crops of the CC0 photographs in its wheel. Nothing is downloaded.
+Without a folder of pictures the bank has 541 surfaces of 54 kinds (cc0_textures/, public domain) and renders
+a fixed set of procedural textures. Nothing is downloaded.
 """
 
-import importlib.util
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..data.records import pictures
 from .perlin import perlin_noise
 
 PROCEDURAL_COUNT = 240
+SHEETS = Path(__file__).parent / "cc0_textures"  # of each kind one row of square, seamless surfaces
 # A stored texture is larger than its crops by this factor, so that one texture gives many crops.
 MARGIN = 1.25
 CACHE_BYTES = 512 * 2**20  # of each process; further textures are read again at every draw
@@ -54,11 +54,11 @@ class TextureBank:
                     f"`folder` of textures {str(folder)!r} holds no picture "
                     f"({', '.join(sorted(IMAGE_SUFFIXES))}); give another, or None for built-in ones"
                 )
-        self.kinds: list[TextureKind] = [] if self.paths else procedural_kinds()
+        self.surfaces = [] if self.paths else surfaces()
         self._cache: dict[int, Image.Image] = {}
 
     def __len__(self) -> int:
-        return len(self.paths) or PROCEDURAL_COUNT
+        return len(self.paths) or len(self.surfaces) + PROCEDURAL_COUNT
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Draw a crop of a texture, turned and mirrored at random: float32 [S,S,3] in [0, 1]."""
@@ -87,10 +87,35 @@ class TextureBank:
                 texture = ImageOps.fit(shown.convert("RGB"), (side, side), Image.Resampling.BILINEAR)
         else:
             rng = np.random.default_rng([index, side])
-            texture = Image.fromarray(colourize(self.kinds[index % len(self.kinds)](side, rng), rng))
+            if index < len(self.surfaces):
+                texture = enlarge(self.surfaces[index], side, rng)
+            else:
+                kind = PROCEDURAL_KINDS[index % len(PROCEDURAL_KINDS)]
+                texture = Image.fromarray(colourize(kind(side, rng), rng))
         if (len(self._cache) + 1) * 3 * side * side <= CACHE_BYTES:
             self._cache[index] = texture
         return texture
+
+
+def surfaces() -> list[Image.Image]:
+    """Cut the shipped sheets into surfaces, RGB pictures of 128 x 128 pixels."""
+    found = []
+    for path in sorted(SHEETS.glob("*.jpg")):
+        with Image.open(path, formats=("JPEG",)) as opened:
+            sheet = opened.convert("RGB")
+        side = sheet.height
+        found += [sheet.crop((left, 0, left + side, side)) for left in range(0, sheet.width, side)]
+    return found
+
+
+def enlarge(surface: Image.Image, side: int, rng: np.random.Generator) -> Image.Image:
+    """Repeat a seamless surface at one to two times its scale until it fills side x side pixels."""
+    seen = math.ceil(side / rng.uniform(1, 2))  # pixels of the surface that are seen along a side
+    repeats = math.ceil(seen / surface.width) + 1
+    tiled = Image.fromarray(np.tile(np.asarray(surface), (repeats, repeats, 1)))
+    left, top = rng.integers(surface.width, size=2).tolist()
+    box = (left, top, left + seen, top + seen)
+    return tiled.resize((side, side), Image.Resampling.BILINEAR, box=box)
 
 
 def colourize(field: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -181,41 +206,13 @@ def _turbulent(side: int, rng: np.random.Generator) -> np.ndarray:
     return field if rng.random() < 0.5 else -np.abs(field)
 
 
-def _photographs() -> list[Path]:
-    """Find scikit-image's brick, grass and gravel (CC0) in the installed wheel.
-
-    They are opened as files: `skimage.data` would download a missing picture.
-    """
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or spec.origin is None:
-        return []
-    candidates = [Path(spec.origin).parent / "data" / f"{name}.png" for name in ("brick", "grass", "gravel")]
-    return [path for path in candidates if path.is_file()]
-
-
-def _photograph(side: int, rng: np.random.Generator) -> np.ndarray:
-    """A crop of one of the photographs, enlarged up to four times."""
-    paths = _photographs()
-    with Image.open(paths[rng.integers(len(paths))]) as opened:
-        picture = opened.convert("L")
-        crop = int(rng.uniform(0.25, 1) * min(picture.size))
-        left, top = rng.integers(0, picture.width - crop + 1), rng.integers(0, picture.height - crop + 1)
-        box = (int(left), int(top), int(left) + crop, int(top) + crop)
-        return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR, box=box), np.float32)
-
-
-def procedural_kinds() -> list[TextureKind]:
-    """List the generators of built-in textures, each (side, rng) -> grey field [side, side] in any range."""
-    kinds: list[TextureKind] = [
-        _coloured_noise,
-        _stripes,
-        _checks,
-        _cells,
-        _gradient,
-        _marble,
-        _spots,
-        _turbulent,
-    ]
-    if _photographs():
-        kinds += [_photograph, _photograph]
-    return kinds
+PROCEDURAL_KINDS: tuple[TextureKind, ...] = (
+    _coloured_noise,
+    _stripes,
+    _checks,
+    _cells,
+    _gradient,
+    _marble,
+    _spots,
+    _turbulent,
+)

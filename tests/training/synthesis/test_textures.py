@@ -10,7 +10,7 @@ from synthetic_parts import SIZE, defective
 
 from training.synthesis.anomalies import synthesize
 from training.synthesis.augmentations import AUGMENTATIONS, augment
-from training.synthesis.textures import TextureBank, procedural_kinds
+from training.synthesis.textures import PROCEDURAL_COUNT, TextureBank, surfaces
 
 
 def test_the_bank_renders_its_textures_without_a_network(monkeypatch):
@@ -23,7 +23,16 @@ def test_the_bank_renders_its_textures_without_a_network(monkeypatch):
     assert all(t.shape == (32, 32, 3) and t.dtype == np.float32 for t in textures)
     assert min(t.min() for t in textures) >= 0 and max(t.max() for t in textures) <= 1
     assert len({t.tobytes() for t in textures}) > 95
-    assert len({kind.__name__ for kind in procedural_kinds()}) >= 8
+
+
+def test_photographed_surfaces_are_shipped_and_seamless_when_repeated():
+    found = surfaces()
+    assert len(found) >= 500 and {surface.size for surface in found} == {(128, 128)}
+    assert len(TextureBank(None, 32)) == len(found) + PROCEDURAL_COUNT
+    assert TextureBank(None, 300)._texture(0).size == (375, 375)  # larger than a surface
+    pictures = [np.asarray(surface, np.float32) for surface in found]
+    seams = [np.abs(p[:, 0] - p[:, -1]).mean() / (np.abs(np.diff(p, axis=1)).mean() + 1) for p in pictures]
+    assert np.median(seams) < 2
 
 
 def test_the_bank_takes_the_pictures_of_a_folder(tmp_path: Path):
