@@ -15,6 +15,7 @@ _MODULE_OF = {
     "Calibration": "diffusionad.postprocessing.calibration",
     "DiffusionADOutput": "diffusionad.pipeline_output",
     "DiffusionADPipeline": "diffusionad.pipeline",
+    "FeatureMemory": "diffusionad.models.feature_memory",
     "MarkMemory": "diffusionad.models.mark_memory",
     "ModelMixin": "diffusers",
     "OfficialUNet": "diffusionad.models.official_unet",
@@ -22,6 +23,7 @@ _MODULE_OF = {
     "demo_model": "diffusionad.loading.bundled",
     "demo_models": "diffusionad.loading.bundled",
     "guide": "diffusionad.guidance",
+    "learn_features": "diffusionad.inspection.feature_learning",
     "learn_marks": "diffusionad.inspection.mark_learning",
     "norm_guided_one_step": "diffusionad.guidance",
     "predict_x_0": "diffusionad.guidance",
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
 
     from diffusionad.guidance import guide, norm_guided_one_step, predict_x_0
     from diffusionad.images.image_io import read_image
+    from diffusionad.inspection.feature_learning import learn_features
     from diffusionad.inspection.mark_learning import learn_marks
     from diffusionad.loading.bundled import demo_model, demo_models
+    from diffusionad.models.feature_memory import FeatureMemory
     from diffusionad.models.mark_memory import MarkMemory
     from diffusionad.models.official_unet import OfficialUNet
     from diffusionad.models.segmenter import AnomalySegmenter

@@ -25,6 +25,7 @@ from diffusionad.images.image_io import ImageSource
 from diffusionad.images.image_processor import (
     ImageInput,
     ImageProcessor,
+    PreparedPicture,
     as_list,
     check_call,
     collect,
@@ -33,6 +34,7 @@ from diffusionad.images.image_processor import (
 )
 from diffusionad.images.tiling import Tiling
 from diffusionad.loading.pretrained_mixin import PretrainedMixin
+from diffusionad.models.feature_memory import FeatureMemory
 from diffusionad.models.mark_memory import MarkMemory
 from diffusionad.models.official_unet import OfficialUNet
 from diffusionad.models.segmenter import AnomalySegmenter
@@ -59,6 +61,8 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
             `OfficialUNet` comes from a checkpoint of the authors' released code.
         scheduler: its alpha_bar and T are used; says whether `unet` predicts "epsilon" or "sample" (x_0).
         segmenter: compares picture and reconstruction.
+        feature_memory: patches of good parts in pretrained features; what is far from all of them raises the
+            map. None, the default, leaves the map to the segmenter; `learn_features` makes one.
         mark_memory: marks that good parts carry, such as stamps of a fixture; what looks like one is faded
             from the map. None, the default, fades nothing; `learn_marks` makes one.
         image_size: side S of the square that the networks see, pixels.
@@ -90,14 +94,15 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         ValueError: when the sizes, timesteps or settings do not fit together.
     """
 
-    model_cpu_offload_seq = "unet->segmenter"
-    _optional_components: ClassVar[list[str]] = ["mark_memory"]
+    model_cpu_offload_seq = "unet->segmenter->feature_memory"
+    _optional_components: ClassVar[list[str]] = ["feature_memory", "mark_memory"]
 
     def __init__(
         self,
         unet: UNet2DModel | OfficialUNet,
         scheduler: DDPMScheduler,
         segmenter: AnomalySegmenter,
+        feature_memory: FeatureMemory | None = None,
         mark_memory: MarkMemory | None = None,
         image_size: int = 256,
         patch_size: int | None = None,
@@ -121,7 +126,13 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         ignore_border: int = 0,
     ):
         super().__init__()
-        self.register_modules(unet=unet, scheduler=scheduler, segmenter=segmenter, mark_memory=mark_memory)
+        self.register_modules(
+            unet=unet,
+            scheduler=scheduler,
+            segmenter=segmenter,
+            feature_memory=feature_memory,
+            mark_memory=mark_memory,
+        )
         if prediction_type_of(scheduler) not in ("epsilon", "sample"):
             raise ValueError(
                 f"`scheduler` predicts {prediction_type_of(scheduler)!r}; use 'epsilon' or 'sample' (x_0)."
@@ -222,11 +233,12 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         processor, device = ImageProcessor.from_config(self.config), self._execution_device
         postprocess = Postprocessor(settings, self._calibration(settings))
         noises = self._draw_noise(settings, generator)
+        view_size = None if self.feature_memory is None else self.feature_memory.size_of
         timer = StageTimer(device)
         results: list[tuple[Finding, list[KnownMark], Any]] = []
         for batch in self._batches(sources, batch_size):
             # 1. Preprocess: pictures of any size and kind come to the model's size, as one tile or several.
-            pictures = [processor.prepare(source, len(results) + i) for i, source in enumerate(batch)]
+            pictures = [processor.prepare(s, len(results) + i, view_size) for i, s in enumerate(batch)]
             for tiles in tiles_of(pictures, self._tiles_per_call(batch_size)):
                 x_0 = processor.to_tensor([picture.tiled.tile(i) for picture, i in tiles], device)
                 timer.lap("preprocess")  # x_0 [M,3,S,S]
@@ -243,7 +255,7 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
                 timer.lap("score")
             # 6. Score at the model's size, mask and regions at each picture's own.
             for picture in pictures:
-                model_map, marks = postprocess.look_inside(picture.tiled.anomaly_map), []  # [H',W']
+                model_map, marks = postprocess.look_inside(self._join_distances(picture)), []  # [H',W']
                 if self.mark_memory is not None:
                     model_map, marks = self.mark_memory.fade(model_map, picture.tiled, picture.size)
                 reconstruction = to_output_type(picture.tiled.reconstruction, output_type)
@@ -443,6 +455,14 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         """Return the map [M,1,S,S] in [0, 1]; fp32, so that a half-precision network moves no ranking."""
         dtype = self.segmenter.dtype
         return torch.sigmoid(self.segmenter(x_0.to(dtype), x_0_hat.to(dtype)).float())
+
+    def _join_distances(self, picture: PreparedPicture) -> np.ndarray:
+        """Return the map [H',W'] in [0, 1], with the distances to good parts where there is a memory."""
+        anomaly_map = picture.tiled.anomaly_map
+        if self.feature_memory is None:
+            return anomaly_map
+        distances = self.feature_memory.distances(picture.view, anomaly_map.shape)
+        return self.feature_memory.fuse(anomaly_map, distances)
 
     def _calibration(self, settings: dict[str, Any]) -> Calibration | None:
         """Return the stored calibration, if it holds for these settings."""

@@ -1,7 +1,7 @@
 """Pictures into the networks and out of them: any input at the model's size, as tiles and tensors."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from diffusionad.images.image_io import ImageError, ImageSource, read_image, res
 from diffusionad.images.tiling import TiledPicture, model_size
 
 ImageInput = ImageSource | Tensor
+Size = tuple[int, int]  # (height, width)
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 
@@ -25,10 +26,12 @@ class PreparedPicture:
     Attributes:
         tiled: the picture at the model's size [H',W',3] in [0, 1], and what is found in its tiles.
         size: (H, W) of the picture itself.
+        view: the whole picture at another size, float32 [h,w,3] in [0, 1], where one was asked for.
     """
 
     tiled: TiledPicture
     size: tuple[int, int]
+    view: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,8 @@ class ImageProcessor:
         """Return the size (H', W') at which the networks see a picture of `size` (H, W)."""
         return model_size(size, self.image_size, self.resize_mode, self.shorter_side, name)
 
-    def prepare(self, source: ImageInput, index: int = 0) -> PreparedPicture:
-        """Read one picture and bring it to the model's size.
+    def read(self, source: ImageInput, index: int = 0) -> np.ndarray:
+        """Read one picture at its own size, float32 [H,W,3] in [0, 1].
 
         Args:
             source: path, PIL image, array, or tensor [C,H,W] in [0, 1].
@@ -74,11 +77,28 @@ class ImageProcessor:
         """
         if isinstance(source, Tensor):
             source = source.detach().float().cpu().permute(1, 2, 0).numpy()  # [C,H,W] -> [H,W,C]
-        array = read_image(source, name_of(index), self.bit_depth)  # [H,W,3] in [0,1]
+        return read_image(source, name_of(index), self.bit_depth)
+
+    def prepare(
+        self, source: ImageInput, index: int = 0, view_size: Callable[[Size], Size] | None = None
+    ) -> PreparedPicture:
+        """Read one picture and bring it to the model's size.
+
+        Args:
+            source: as `read` takes it.
+            index: place of the picture in the call, for errors.
+            view_size: the picture's (H, W) to the size of a further view of it.
+
+        Raises:
+            ImageError: a picture that cannot be used.
+            FileNotFoundError: no such file.
+        """
+        array = self.read(source, index)  # [H,W,3] in [0,1]
         name = f"`{source}`" if isinstance(source, str | os.PathLike) else name_of(index)
         size = (array.shape[0], array.shape[1])
         picture = resize(array, self.model_size(size, name), self.antialias)  # [H',W',3] in [0,1]
-        return PreparedPicture(TiledPicture(picture, self.image_size), size)
+        view = None if view_size is None else resize(array, view_size(size))
+        return PreparedPicture(TiledPicture(picture, self.image_size), size, view)
 
     def to_tensor(self, tiles: Sequence[np.ndarray], device: torch.device) -> Tensor:
         """Stack M tiles [S,S,3] in [0, 1] into x_0 [M,3,S,S] in the networks' range."""

@@ -11,6 +11,7 @@ from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.configuration_utils import FrozenDict
 
 from diffusionad.loading.model_files import read_json, remedy, require_file, weights_name
+from diffusionad.models.feature_memory import FeatureMemory
 from diffusionad.models.mark_memory import MarkMemory
 from diffusionad.models.official_unet import OfficialUNet
 from diffusionad.models.segmenter import AnomalySegmenter
@@ -20,11 +21,12 @@ COMPONENTS = {
     "unet": (UNet2DModel, OfficialUNet),
     "scheduler": (DDPMScheduler,),
     "segmenter": (AnomalySegmenter,),
+    "feature_memory": (FeatureMemory,),
     "mark_memory": (MarkMemory,),
 }
 
 # A saved pipeline may lack these; model_index.json then has no entry, or [null, null].
-OPTIONAL = ("mark_memory",)
+OPTIONAL = ("feature_memory", "mark_memory")
 
 # Limits of a config, checked before anything is built of it. The largest published models stay far below.
 MAX_NUMBER, MAX_TEXT, MAX_ENTRIES = 2**16, 1000, 200

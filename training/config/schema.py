@@ -8,6 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+PRETRAINED_FEATURES = ("none", "efficientnet_lite0")
 KINDS = ("auto", "object", "texture")
 FAMILIES = ("perlin", "scratch", "shading", "dots", "chip", "patch", "poisson")
 
@@ -54,6 +55,16 @@ class ModelConfig:
     segmenter_stem_patch: int = 1
     segmenter_with_difference: bool = False
     segmenter_prior: float = 0.5  # probability that a fresh segmenter gives every pixel; 0.5: bias as drawn
+    # Features in which the finished model remembers patches of good parts, beside what both networks learn
+    # from scratch; or "none".
+    pretrained_features: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.pretrained_features not in PRETRAINED_FEATURES:
+            raise ValueError(
+                f"`model.pretrained_features` is {self.pretrained_features!r}; use one of "
+                f"{', '.join(PRETRAINED_FEATURES)}"
+            )
 
 
 @dataclass(frozen=True)

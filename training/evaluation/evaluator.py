@@ -91,6 +91,8 @@ def evaluate(
     if development:
         kept = {name: value for name, value in everything.metrics().items() if name in KEPT}
         metrics |= {"n_development": n_development, "with_development_pictures": kept}
+    if pipeline.feature_memory is not None and replicates:
+        metrics["from_scratch"] = evaluate_from_scratch(pipeline, held_out.records)
     if pipeline.mark_memory is not None:
         metrics["with_known_marks"] = {kind: sum(has) / len(has) for kind, has in has_marks.items() if has}
     if calibration is not None:
@@ -99,6 +101,16 @@ def evaluate(
         metrics["images_per_second"] = len(records) / stopwatch.wall
         metrics["cpu_ms_per_picture"] = 1000 * stopwatch.cpu / len(records)
     return metrics, held_out.rows
+
+
+def evaluate_from_scratch(pipeline: DiffusionADPipeline, records: list[Record]) -> dict[str, Any]:
+    """Measure a pipeline without its pretrained features; figures of a threshold are left out."""
+    settings = {**pipeline.settings(), "calibration": None}
+    components = {**pipeline.components, "feature_memory": None}
+    metrics, _ = evaluate(type(pipeline)(**components, **settings), records, "from scratch")
+    for of_defect in metrics["per_defect"].values():
+        del of_defect["detection_rate"]
+    return {name: metrics[name] for name in (*METRICS, "per_defect", "cpu_ms_per_picture") if name in metrics}
 
 
 def write_results(output: Path, metrics: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -130,6 +142,9 @@ def headline(metrics: dict[str, Any]) -> str:
     for name in ("false_alarm_rate", "detection_rate"):
         if name in metrics:
             lines.append(f"{name:14s} {metrics[name]:.4f}   at threshold {threshold}")
+    if "from_scratch" in metrics:
+        own = [f"{name} {metrics['from_scratch'][name]['value']:.4f}" for name in METRICS if name in metrics]
+        lines.append(f"Without pretrained features: {', '.join(own)}")
     if "warning" in metrics:
         lines.append(f"Warning: {metrics['warning']}")
     return "\n".join(lines)

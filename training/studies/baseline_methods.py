@@ -14,9 +14,9 @@ from torch import Tensor
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.images.image_io import read_image, resize
+from diffusionad.models.efficientnet_lite0 import load_lite0
+from diffusionad.models.feature_memory import greedy_coreset
 from diffusionad.postprocessing.scoring import top_mean
-
-from .efficientnet_lite0 import load_lite0
 
 SIDE = 256
 TOP_FRACTION = 50 / 256**2  # the score of a map, as in the paper
@@ -150,31 +150,3 @@ class PatchMemory:
         )
         coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
         return torch.cat([fine, coarse], dim=1)[0].flatten(1).T.contiguous()  # [P,152]
-
-
-def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Choose points greedily, each the farthest from the ones before (k-centre).
-
-    Distances are computed in a random projection to 64 dimensions, as in PatchCore.
-
-    Args:
-        points: [M,C].
-        count: number of points; a count above M chooses all M.
-        generator: random generator of the projection and the first point.
-
-    Returns:
-        Indices of the chosen points, in the order of the choice.
-    """
-    width = min(64, points.shape[1])
-    projection = torch.randn(points.shape[1], width, generator=generator) / width**0.5
-    projected = points @ projection  # [M,64]
-    squares = projected.square().sum(dim=1)
-    chosen = torch.empty(min(count, len(points)), dtype=torch.long)
-    current = int(torch.randint(len(points), (1,), generator=generator))
-    nearest = torch.full((len(points),), torch.inf)
-    for i in range(len(chosen)):
-        chosen[i] = current
-        distance = squares + squares[current] - 2 * (projected @ projected[current])
-        nearest = torch.minimum(nearest, distance)
-        current = int(nearest.argmax())
-    return chosen

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from diffusionad import DiffusionADPipeline, calibrate
+from diffusionad import DiffusionADPipeline, calibrate, learn_features
 
 from ..data.catalog import Catalog
 from ..evaluation.evaluator import evaluate, headline, write_results
@@ -25,6 +25,10 @@ def finish(loop: TrainingLoop) -> None:
     setup, output = loop.setup, loop.output
     pipeline = DiffusionADPipeline.from_pretrained(output / "pipeline").to(setup.accelerator.device)
     pipeline.set_progress_bar_config(disable=True)
+    if loop.config.model.pretrained_features != "none":
+        # Validation pictures were not trained on, and calibration needs its own.
+        sets, seed = setup.sets, loop.config.optim.seed
+        learn_features(pipeline, sets["train"], sets["validation"], seed=seed)
     calibrate_pipeline(pipeline, setup.sets["calibration"])
     save_pipeline(pipeline, output / "pipeline")
     metrics, rows = measure(pipeline, setup.catalog)

@@ -10,6 +10,8 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from torch import nn
 
+from diffusionad.models.efficientnet_lite0 import load_lite0
+
 from ..config.schema import TrainConfig, with_optim
 from ..console import IS_MAIN_PROCESS, say
 from ..data.bit_depth import check_bit_depth, find_bit_depth
@@ -81,6 +83,7 @@ def set_up(config: TrainConfig, output: Path, resume: bool, lock: RunLock) -> Se
 
     # 3. The machine.
     check_available(config.log)
+    _check_features(config)
     check_writable(output)
     if IS_MAIN_PROCESS:
         lock.acquire()
@@ -118,6 +121,16 @@ def _with_known_depth(config: TrainConfig, catalog: Catalog, sets: dict[str, lis
             "`bit_depth`; if the camera has more, set data.bit_depth."
         )
     return dataclasses.replace(config, data=dataclasses.replace(config.data, bit_depth=bit_depth))
+
+
+def _check_features(config: TrainConfig) -> None:
+    """Raise a ValueError where pretrained features are asked for and their weights are not installed."""
+    if config.model.pretrained_features == "none":
+        return
+    try:
+        load_lite0()
+    except ValueError as error:
+        raise ValueError(f"{error} Or train from scratch: --set model.pretrained_features=none.") from error
 
 
 def _with_known_steps(config: TrainConfig, pictures: int) -> TrainConfig:

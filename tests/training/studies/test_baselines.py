@@ -10,10 +10,10 @@ from PIL import Image
 from skimage import data as sample_pictures
 
 from diffusionad.images.image_io import read_image, resize
+from diffusionad.models.efficientnet_lite0 import load_lite0
 from training.data.catalog import scan
 from training.studies import baselines
-from training.studies.baseline_methods import PatchMemory, PixelGaussian, ReconstructionError, greedy_coreset
-from training.studies.efficientnet_lite0 import load_lite0
+from training.studies.baseline_methods import PatchMemory, PixelGaussian, ReconstructionError
 
 CLASSES = {
     "chelsea": (281, 282, 285),
@@ -31,13 +31,6 @@ def test_lite0_knows_what_is_on_a_photo(name: str) -> None:
     with torch.no_grad():
         logits = load_lite0()(torch.from_numpy(square).permute(2, 0, 1)[None])
     assert logits.argmax().item() in CLASSES[name]
-
-
-def test_the_coreset_takes_the_farthest_point_next() -> None:
-    points = torch.tensor([[0.0, 0], [0.1, 0], [10, 0], [10.1, 0], [0, 30]])
-    chosen = greedy_coreset(points, 3, torch.Generator().manual_seed(0)).tolist()
-    assert 4 in chosen and len({*chosen} & {0, 1}) == 1 and len({*chosen} & {2, 3}) == 1
-    assert sorted(greedy_coreset(points, 99, torch.Generator().manual_seed(0)).tolist()) == [0, 1, 2, 3, 4]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +93,9 @@ def test_distances_may_have_another_size_for_every_picture(waves, good_files, tm
 
 def test_all_methods_are_measured_alike(tiny_model_folder, waves, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        baselines, "PatchMemory", lambda seed: PatchMemory(patches=100, candidates=1000, seed=seed)
+        baselines,
+        "PatchMemory",
+        lambda seed, bit_depth: PatchMemory(100, candidates=1000, seed=seed, bit_depth=bit_depth),
     )
     output = tmp_path / "baselines_waves"
     words = ["--data", str(waves), "--model", str(tiny_model_folder), "--output", str(output)]
@@ -117,7 +112,7 @@ def test_all_methods_are_measured_alike(tiny_model_folder, waves, tmp_path, monk
 
 
 def test_without_a_model_its_rows_are_absent_with_the_reason(waves, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(baselines, "PatchMemory", lambda seed: PixelGaussian())
+    monkeypatch.setattr(baselines, "PatchMemory", lambda seed, bit_depth: PixelGaussian(bit_depth))
     assert baselines.main(["--data", str(waves), "--output", str(tmp_path / "out")]) == 0
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["absent"][baselines.OURS] == "no model was given"
@@ -127,7 +122,7 @@ def test_without_a_model_its_rows_are_absent_with_the_reason(waves, tmp_path, mo
 def test_a_model_that_comes_later_adds_its_rows_and_measures_nothing_again(
     tiny_model_folder, waves, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(baselines, "PatchMemory", lambda seed: PixelGaussian())
+    monkeypatch.setattr(baselines, "PatchMemory", lambda seed, bit_depth: PixelGaussian(bit_depth))
     arguments = ["--data", str(waves), "--output", str(tmp_path / "out")]
     assert baselines.main(arguments) == 0
     before = json.loads((tmp_path / "out.json").read_text())["rows"]

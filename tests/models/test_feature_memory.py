@@ -1,0 +1,102 @@
+"""The memory of good parts in pretrained features."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffusionad.models.efficientnet_lite0 import channels_of, load_lite0
+from diffusionad.models.feature_memory import FeatureMemory, greedy_coreset, in_units, to_logit
+
+
+@pytest.fixture(scope="module")
+def memory(make_pictures) -> FeatureMemory:
+    """A memory of one picture of 64 x 64 pixels."""
+    memory = FeatureMemory.with_pretrained_features(shorter_side=64)
+    memory.patches = memory.describe(_tensor(make_pictures(1)[0]))[0].flatten(1).T
+    return memory
+
+
+def _tensor(picture: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(picture / np.float32(255)).permute(2, 0, 1)[None]
+
+
+def test_a_patch_is_described_by_the_blocks_that_are_named(memory):
+    assert memory.patches.shape == (64, channels_of(4) + channels_of(10)) == (64, 40 + 112)
+    other = FeatureMemory.with_pretrained_features(blocks=(2, 7))
+    assert other.describe(torch.zeros(1, 3, 96, 64)).shape == (1, 24 + 80, 24, 16)
+
+
+def test_features_are_those_of_the_whole_network(memory, make_pictures):
+    x = _tensor(make_pictures(1, seed=3)[0])
+    for ours, theirs in zip(
+        memory.backbone.features(x, (4, 10)), load_lite0().features(x, (4, 10)), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_known_patch_is_near_and_a_foreign_one_far(memory, make_pictures):
+    picture = make_pictures(1)[0]
+    damaged = picture.copy()
+    damaged[24:40, 24:40] = 255
+    known, odd = memory(_tensor(picture)), memory(_tensor(damaged))
+    assert known.shape == odd.shape == (8, 8) and known.max() < 0.05 * odd.max()
+    assert divmod(int(odd.argmax()), 8) in {(y, x) for y in (3, 4) for x in (3, 4)}
+
+
+def test_distances_come_at_the_size_that_is_asked_for(memory, make_pictures):
+    view = make_pictures(1)[0] / np.float32(255)
+    distances = memory.distances(view, (128, 160))
+    assert distances.shape == (128, 160) and distances.dtype == np.float32 and distances.min() >= 0
+
+
+def test_pictures_keep_their_shape_at_the_size_of_the_memory():
+    memory = FeatureMemory(shorter_side=256)
+    assert memory.size_of((512, 1024)) == (256, 512) and memory.size_of((100, 50)) == (512, 256)
+
+
+def test_a_fused_map_rises_with_either_map_and_stays_in_range():
+    memory = FeatureMemory(distance_range=(1.0, 3.0), segmenter_range=(-4.0, 0.0), weight=0.5)
+    p, distance = np.full((2, 2), 0.5, np.float32), np.full((2, 2), 3.0, np.float32)
+    assert memory.fuse(p, distance) == pytest.approx(0.5)  # one unit each, as high as good parts peak
+    assert memory.fuse(p, 2 * distance).max() > 0.5 < memory.fuse(np.full_like(p, 0.9), distance).max()
+    lowest = memory.fuse(np.zeros_like(p), np.zeros_like(p))
+    highest = memory.fuse(np.ones_like(p), np.full_like(p, 1e6))
+    assert lowest.max() == 0 and highest.min() > 0.99 and highest.max() <= 1 and highest.dtype == np.float32
+
+
+def test_the_weight_decides_what_counts():
+    p, distance = np.array([[0.5, 0.0]], np.float32), np.array([[0.0, 1.0]], np.float32)
+    of_distance = FeatureMemory(weight=1.0).fuse(p, distance)
+    of_segmenter = FeatureMemory(weight=0.0).fuse(p, distance)
+    assert of_distance[0, 0] == 0 < of_distance[0, 1] and of_segmenter[0, 1] == 0 < of_segmenter[0, 0]
+
+
+def test_units_and_logits():
+    assert in_units(np.array([0.0, 2.0, 4.0]), (2.0, 4.0)).tolist() == [0, 0, 1]
+    assert to_logit(np.array([0.0, 0.5, 1.0])).tolist() == [-12, 0, 12]
+
+
+def test_the_coreset_takes_the_farthest_point_next():
+    points = torch.tensor([[0.0, 0], [0.1, 0], [10, 0], [10.1, 0], [0, 30]])
+    chosen = greedy_coreset(points, 3, torch.Generator().manual_seed(0)).tolist()
+    assert 4 in chosen and len({*chosen} & {0, 1}) == 1 and len({*chosen} & {2, 3}) == 1
+    assert sorted(greedy_coreset(points, 99, torch.Generator().manual_seed(0)).tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"blocks": (10, 4)},
+        {"blocks": (99,)},
+        {"blocks": ()},
+        {"shorter_side": 1},
+        {"num_patches": 10**7},
+        {"neighbourhood": 2},
+        {"distance_range": (1.0, 1.0)},
+        {"segmenter_range": (0.0, float("nan"))},
+        {"weight": 1.5},
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_name(wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` is"):
+        FeatureMemory(**wrong)
