@@ -23,15 +23,16 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-GOOD_WORDS = _words("good ok okay io normal nominal healthy clean pass passed")
+GOOD_WORDS = _words("good ok okay io normal nominal healthy clean pass passed gut 正常 良品 合格")
 DEFECT_WORDS = _words(
     "abnormal abnormality abnormalities anomaly anomalies anomalous bad ng nok nio ko nogood notgood notok "
     "def defect defects defective fault faults faulty fail failed failure failures reject rejected rejects "
     "scrap damage damaged damages broken contamination contaminated scratch scratches scratched crack cracks "
-    "cracked dent dents dented stain stains stained rust rusty wear dirty"
+    "cracked dent dents dented stain stains stained rust rusty wear dirty "
+    "schlecht defekt defekte fehler fehlerhaft ausschuss 异常 異常 不良 不良品 不合格 缺陷 瑕疵"
 )
 NEGATIONS = _words("no not non without free")
-MASK_WORDS = _words("mask masks gt groundtruth groundtruths segmentation segmentations")
+MASK_WORDS = _words("mask masks gt groundtruth groundtruths segmentation segmentations maske masken")
 LABEL_WORDS = _words("label labels annotation annotations")  # a folder of masks if nothing else
 DEPTH_WORDS = _words("xyz depth normals")
 PLAIN_WORDS = _words(

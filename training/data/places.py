@@ -106,7 +106,7 @@ class Matches:
 Key = tuple[tuple[str, ...], str]
 
 
-def match_masks(shown: list[Place], masks: list[Place]) -> Matches:
+def match_masks(shown: list[Place], masks: list[Place], are_good: bool = False) -> Matches:
     """Find the picture of every mask.
 
     A mask has the folders and the name of its picture, or lies in a folder with that name (MVTec LOCO). If
@@ -116,6 +116,7 @@ def match_masks(shown: list[Place], masks: list[Place]) -> Matches:
     Args:
         shown: pictures that may have masks.
         masks: files that are masks.
+        are_good: whether the pictures are good; a mask in a folder of some kind never fits by name alone.
     """
     # `000_mask` before `000`, where a picture has both.
     found = Matches(left=sorted(masks, key=lambda mask: len(pictured_stems(mask.path.stem)) == 1))
@@ -130,7 +131,7 @@ def match_masks(shown: list[Place], masks: list[Place]) -> Matches:
         unique = {key: paths[0] for key, paths in owners.items() if len(paths) == 1 and any(key)}
         left = []
         for mask in found.left:
-            names_kind = not kinds.isdisjoint(mask.address)
+            names_kind = bool(mask.address) if are_good else not kinds.isdisjoint(mask.address)
             if (depth == 0 and names_kind) or not _take(mask, depth, is_by_number, unique, found):
                 left.append(mask)
             else:

@@ -85,6 +85,17 @@ def test_masks_are_given_to_no_picture_where_several_have_their_name(tmp_path: P
     )
 
 
+@pytest.mark.parametrize("good", ["train/good/7.png", "train/7.png"])
+def test_a_mask_whose_picture_is_missing_is_not_given_to_a_good_picture(tmp_path: Path, good: str) -> None:
+    pictures(tmp_path, good, "test/dent/0.png")
+    for name in ("dent/0_mask", "dent/7_mask", "rust/7_mask"):
+        mask(tmp_path / f"ground_truth/{name}.png")
+    catalog = scan(tmp_path)
+    assert len(masks(catalog, tmp_path)) == 1
+    (note,) = catalog.notes
+    assert "2 pictures are left out (`ground_truth/dent/7_mask.png`" in note and "of no picture" in note
+
+
 def test_a_mask_of_one_kind_is_not_given_to_another(tmp_path: Path) -> None:
     pictures(tmp_path, "train/good/9.png", "test/dent/0.png", "test/rust/1.png")
     mask(tmp_path / "ground_truth/dent/1.png")
@@ -253,3 +264,16 @@ def test_a_folder_around_a_data_set_may_sound_defective_but_not_one_of_defects_a
     for name in ("NG/0.png", "NG/train/0.png"):
         with pytest.raises(ValueError, match=r"holds no good picture.*\n  1 pictures are .*0.png"):
             scan(pictures(tmp_path / name.replace("/", "_"), name))
+
+
+def test_pictures_and_masks_with_splits_of_their_own_are_one_data_set(tmp_path: Path) -> None:
+    pictures(tmp_path, "images/train/good/0.png", "images/test/dent/1.png")
+    mask(tmp_path / "masks/test/dent/1.png")
+    catalog = scan(tmp_path)
+    assert trained(catalog, tmp_path) == ["images/train/good/0.png"]
+    assert masks(catalog, tmp_path) == {"images/test/dent/1.png": "masks/test/dent/1.png"}
+
+
+def test_a_folder_beside_the_categories_that_is_none_is_named(tmp_path: Path) -> None:
+    pictures(tmp_path, "bottle/train/good/0.png", "cable/good/1.png")
+    assert scan(tmp_path).notes == ("`cable` beside it is not read: it has no folder `train`",)

@@ -15,9 +15,9 @@ from training.data.names import (
 
 NAMES = {
     Role.GOOD: "good OK ok normal normal_dir NormalImages ok_front good-2026 defect_free no_defect "
-    "NonDefective iO i.O.",
+    "NonDefective iO i.O. gut 正常",
     Role.DEFECT: "NG bad ko abnormal_dir Anomaly not_good NotOK no_good def_front bad_no_ink n.i.O. "
-    "nIO good_ng scratch_head",
+    "nIO good_ng scratch_head 异常 Ausschuss",
     Role.MASK: "mask MASK masks mask_dir ground_truth GroundTruth gt defect_masks NG_gt label Labels",
     Role.UNKNOWN: "2026-01-02 hole label_missing images cable_swap bracket weight unmasked abnormally",
 }

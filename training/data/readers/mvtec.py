@@ -7,11 +7,12 @@ of masks for each picture. A rendered data set may have `clean/<defect>/`, the s
 defect. Every folder may hold further folders, such as one a day. `names` knows what a folder's name means.
 """
 
+import dataclasses
 from pathlib import Path
 
-from ..names import Role, role_of, split_of
+from ..names import Role, is_plain, role_of, split_of
 from ..places import CLEAN, Place, match_masks, survey
-from ..records import GOOD, Catalog, Record, natural_order, subfolders
+from ..records import GOOD, Catalog, Record, natural_order, pictures, subfolders
 from ..sorting import NO_TWIN, OF_GOOD, OF_NOBODY, notes_on, sort_out
 
 NAME = "MVTec-AD"
@@ -22,8 +23,9 @@ def categories(root: Path) -> list[str]:
     if _has_train(root):
         return [root.resolve().name]
     found = [folder.name for folder in subfolders(root) if _has_train(folder)]
-    # `OK/train` beside `NG/train` is one category, not two.
-    return found if all(role_of(name) is Role.UNKNOWN for name in found) else []
+    # `OK/train` beside `NG/train`, or `images/train` beside `masks/test`, is one category.
+    are_products = all(role_of(name) is Role.UNKNOWN for name in found) and not all(map(is_plain, found))
+    return found if are_products else []
 
 
 def _has_train(folder: Path) -> bool:
@@ -36,8 +38,14 @@ def read(root: Path, category: str) -> Catalog:
     Raises:
         ValueError: there are masks among the good pictures.
     """
-    folder = root if _has_train(root) else root / category
-    return read_folders(folder, category, NAME)
+    if _has_train(root):
+        return read_folders(root, category, NAME)
+    catalog = read_folders(root / category, category, NAME)
+    others = [
+        folder for folder in subfolders(root) if not _has_train(folder) and pictures(folder, recursive=True)
+    ]
+    notes = tuple(f"`{folder.name}` beside it is not read: it has no folder `train`" for folder in others)
+    return dataclasses.replace(catalog, notes=catalog.notes + notes)
 
 
 def read_folders(folder: Path, category: str, layout: str) -> Catalog:
@@ -50,8 +58,8 @@ def read_folders(folder: Path, category: str, layout: str) -> Catalog:
     shown = [place for place in places if not place.is_mask]
     found = sort_out(shown)
     matches = match_masks(found.defective, [place for place in places if place.is_mask])
-    _refuse_masks(folder, match_masks(found.assumed, matches.left).taken)
-    of_good = match_masks(found.trained + found.tested_good, matches.left)
+    _refuse_masks(folder, match_masks(found.assumed, matches.left, are_good=True).taken)
+    of_good = match_masks(found.trained + found.tested_good, matches.left, are_good=True)
     unused = [place for group in found.left_out.values() for place in group]
     found.leave_out(OF_NOBODY, match_masks(unused, of_good.left).left)
     found.leave_out(OF_GOOD, of_good.taken)
