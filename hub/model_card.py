@@ -76,7 +76,8 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         category=run.category,
         metrics=metrics,
         labels=LABELS,
-        metric_rows=[(LABELS[m], *_with_interval(metrics[m])) for m in LABELS if m in metrics],
+        metric_rows=_metric_rows(metrics),
+        from_scratch="from_scratch" in metrics,
         defect_rows=[_defect_row(name, row) for name, row in sorted(metrics.get("per_defect", {}).items())],
         absent=metrics.get("absent", {}),
         warning=metrics.get("warning", ""),
@@ -87,6 +88,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         recipe=_recipe(run),
         command=f" They come from `{metrics['command']}`." if "command" in metrics else "",
         has_config=bool(run.config),
+        has_features="feature_memory" in run.components,
         has_marks="mark_memory" in run.components,
         resize_note=_resize_note(run.settings),
         panel=publication.panel,
@@ -161,6 +163,17 @@ def _percent(value: float) -> str:
 def _with_interval(metric: dict[str, Any]) -> tuple[str, str]:
     interval = metric.get("interval")
     return f"{metric['value']:.4f}", "{:.4f} to {:.4f}".format(*interval) if interval else "-"
+
+
+def _metric_rows(metrics: dict[str, Any]) -> list[list[str]]:
+    """Return label, value and interval of each metric; the value without pretrained features where known."""
+    rows = []
+    for name, label in LABELS.items():
+        if name in metrics:
+            own = metrics.get("from_scratch", {}).get(name)
+            own_cell = [] if own is None else [f"{own['value']:.4f}"]
+            rows.append([label, *_with_interval(metrics[name]), *own_cell])
+    return rows
 
 
 def _defect_row(name: str, row: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ SMALL = [
     "model.unet_attention_sizes=[]",
     "model.segmenter_channels=[8, 16]",
     "model.segmenter_stem_patch=1",
+    "model.pretrained_features=none",
     "diffusion.num_noise_samples=1",
     "optim.batch_size=4",
     "optim.max_minutes=0",

@@ -113,6 +113,17 @@ def test_the_card_says_that_a_model_knows_marks_of_good_parts(finished, entry, s
     assert ("mark" in text.replace("marks the repaired", "")) is says
 
 
+def test_the_card_gives_the_figures_without_pretrained_features_beside_those_with_them(finished):
+    assert "without pretrained features" not in card_of(finished).content
+    own = {"image_auroc": {"value": 0.7654}, "aupro": {"value": 0.4}}
+    features = {"feature_memory": ["diffusionad", "FeatureMemory"]}
+    run = dataclasses.replace(finished, settings=finished.settings | features)
+    content = card_of(with_metrics(run, from_scratch=own)).content
+    assert "| metric | value | 95 % interval | without pretrained features |" in content
+    assert re.search(r"(?i)\| image AUROC \| 0\.9100 \| [^|]* \| 0\.7654 \|", content)
+    assert "EfficientNet-Lite0, Apache-2.0" in content
+
+
 def test_the_card_promises_nothing_for_a_threshold_set_by_hand(finished):
     for changed in ({"threshold": 0.123}, {"calibration": None}):
         run = dataclasses.replace(finished, settings=finished.settings | changed)

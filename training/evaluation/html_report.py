@@ -39,6 +39,7 @@ def write_report(output: Path, metrics: dict[str, Any]) -> None:
         summary=summary(metrics),
         warning=metrics.get("warning", ""),
         reconstruction_rows=_reconstruction_rows(metrics.get("reconstruction", {})),
+        metric_head=["metric", "value", "95 % interval", *_own_head(metrics)],
         metric_rows=_metric_rows(metrics),
         defect_head=defect_head,
         defect_rows=defect_rows,
@@ -72,9 +73,15 @@ def _metric_rows(metrics: dict[str, Any]) -> list[list[str]]:
         if name in metrics:
             low, high = metrics[name]["interval"]
             rows.append([title, f"{metrics[name]['value']:.4f}", f"{low:.4f} to {high:.4f}"])
+            if "from_scratch" in metrics:
+                rows[-1].append(f"{metrics['from_scratch'][name]['value']:.4f}")
         else:
-            rows.append([title, "absent", metrics["absent"][name]])
+            rows.append([title, "absent", metrics["absent"][name], *[""] * len(_own_head(metrics))])
     return rows
+
+
+def _own_head(metrics: dict[str, Any]) -> list[str]:
+    return ["without pretrained features"] if "from_scratch" in metrics else []
 
 
 def _reconstruction_rows(reconstruction: dict[str, float]) -> list[list[str]]:

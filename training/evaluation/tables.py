@@ -3,7 +3,8 @@
     python -m training.evaluation.tables --data FOLDER
 
 FOLDER holds <category>/metrics.json, as evaluations and training runs write them; the command writes
-table.md, table.tex and table.csv beside them.
+table.md, table.tex and table.csv beside them. Where models have pretrained features, the figures without
+them become table_from_scratch.md, .tex and .csv.
 """
 
 import csv
@@ -23,6 +24,7 @@ from .metrics import METRICS
 HEAD = ["category", *(DETECTION[name].short for name in METRICS)]
 MEAN = "mean"
 ABSENT = "-"
+COUNTS = ("n_good", "n_defective")
 
 
 def write_tables(folder: Path) -> str:
@@ -38,10 +40,24 @@ def write_tables(folder: Path) -> str:
     if not paths:
         raise FileNotFoundError(f"`{folder}` holds no <category>/metrics.json; evaluate a category first.")
     rows = {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+    own = {
+        n: row["from_scratch"] | {k: row[k] for k in COUNTS}
+        for n, row in rows.items()
+        if "from_scratch" in row
+    }
+    table = _write(folder / "table", rows)
+    return (
+        f"{table}\nWithout pretrained features:\n\n{_write(folder / 'table_from_scratch', own)}"
+        if own
+        else table
+    )
+
+
+def _write(path: Path, rows: dict[str, dict[str, Any]]) -> str:
     table = markdown(rows)
-    (folder / "table.md").write_text(table, encoding="utf-8")
-    (folder / "table.tex").write_text(latex(rows), encoding="utf-8")
-    write_csv(folder / "table.csv", rows)
+    path.with_suffix(".md").write_text(table, encoding="utf-8")
+    path.with_suffix(".tex").write_text(latex(rows), encoding="utf-8")
+    write_csv(path.with_suffix(".csv"), rows)
     return table
 
 

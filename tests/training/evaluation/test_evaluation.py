@@ -321,6 +321,20 @@ def test_tables_hold_every_category_and_the_means(tmp_path) -> None:
     assert rows[0]["aupro_low"] == "0.4" and rows[1]["aupro"] == ""
 
 
+def test_figures_without_pretrained_features_have_a_table_of_their_own(tmp_path, capsys) -> None:
+    own = {name: {"value": 0.25, "interval": [0.2, 0.3]} for name in METRICS}
+    metrics = {name: {"value": 0.5, "interval": [0.4, 0.6]} for name in METRICS}
+    (tmp_path / "bolt").mkdir()
+    metrics |= {"n_good": 3, "n_defective": 2, "from_scratch": own}
+    (tmp_path / "bolt" / "metrics.json").write_text(json.dumps(metrics))
+    assert tables.main(["--data", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert (
+        said.index("| bolt | 50.0") < said.index("Without pretrained features") < said.index("| bolt | 25.0")
+    )
+    assert "| bolt | 25.0" in (tmp_path / "table_from_scratch.md").read_text()
+
+
 def test_all_categories_of_a_data_set_are_evaluated_with_their_own_models(
     tiny_model_folder, waves, tmp_path, capsys
 ) -> None:
