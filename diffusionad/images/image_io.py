@@ -13,7 +13,13 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from diffusionad.images.bit_depth import is_cut_to_8_bits, misfit, misfit_of_cut, states_its_maximum
+from diffusionad.images.bit_depth import (
+    is_cut_to_8_bits,
+    is_deep,
+    misfit,
+    misfit_of_cut,
+    states_its_maximum,
+)
 from diffusionad.images.tiff import describe_samples, has_further_pages, is_signed_8_bit
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
@@ -70,6 +76,17 @@ def read_image(source: ImageSource, name: str = "`image`", bit_depth: int | None
     if isinstance(source, str | os.PathLike):
         return _from_file(Path(source), bit_depth)
     raise ImageError(f"{name} is a {type(source).__name__}; give a path, a PIL image, an array or a tensor.")
+
+
+def highest_value(path: Path) -> int | None:
+    """Return the highest value of a file with 16-bit grey; None for other pictures, and for broken files."""
+    try:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if image.mode == "F" or not is_deep(image) or states_its_maximum(image):
+                return None
+        return round(float(read_image(path, bit_depth=16).max()) * 65535)
+    except (*_BROKEN, Image.DecompressionBombError):
+        return None  # reading it as a picture says what is wrong with it
 
 
 def _from_file(path: Path, bit_depth: int | None) -> np.ndarray:

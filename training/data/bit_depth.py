@@ -3,10 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from PIL import Image
-
-from diffusionad.images.bit_depth import is_deep, smallest_depth, states_its_maximum
-from diffusionad.images.image_io import IMAGE_FORMATS, read_image
+from diffusionad.images.bit_depth import smallest_depth
+from diffusionad.images.image_io import highest_value
 
 
 def find_bit_depth(good: Iterable[Path]) -> int | None:
@@ -30,14 +28,3 @@ def check_bit_depth(paths: Iterable[Path], bit_depth: int) -> None:
             f"{bit_depth} bits end, such as `{path}` with {value}; set `data.bit_depth` to the camera's, "
             f"{smallest_depth(value)} or more, or remove them."
         )
-
-
-def highest_value(path: Path) -> int | None:
-    """Return the highest value of a 16-bit picture; None for other pictures, and for broken files."""
-    try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
-            if image.mode == "F" or not is_deep(image) or states_its_maximum(image):
-                return None
-        return round(float(read_image(path, bit_depth=16).max()) * 65535)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None  # reading it as a picture says what is wrong with it

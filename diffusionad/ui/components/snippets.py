@@ -104,7 +104,13 @@ def run_line(inspection: Inspection) -> str:
     ]
     if inspection.inside is not None:
         parts.append(f"looked at {percent(float(inspection.inside.mean()))} of it, the rest is dark")
-    return f'<p class="note">{" · ".join(parts)}</p>'
+    line = f'<p class="note">{" · ".join(parts)}</p>'
+    if inspection.used_bits is None:
+        return line
+    return (
+        f'{line}<p class="note">The file has 16 bits, but its values fit into {inspection.used_bits}: the '
+        "model sees them nearly black, as it names no <code>bit_depth</code>.</p>"
+    )
 
 
 def expected_line(seconds: float | None, device: str) -> str:

@@ -2,12 +2,14 @@
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from diffusionad.images.image_io import read_image, resize
+from diffusionad.images.bit_depth import smallest_depth
+from diffusionad.images.image_io import highest_value, read_image, resize
 from diffusionad.inspection.results import Verdict
 from diffusionad.inspection.visualize import DEFAULT_COLORMAP, colorize, draw_contours, overlay
 from diffusionad.postprocessing.calibration import Calibration
@@ -30,6 +32,7 @@ class Inspection:
     Attributes:
         path: of the picture, on the server.
         bit_depth: of the model, at which the picture is read again.
+        used_bits: of a 16-bit file that the model sees nearly black, as it names no `bit_depth`; else None.
         picture: RGB, at the size that is shown.
         reconstruction: RGB, of the same size.
         anomaly_map: float32 [H,W] in [0, 1], of the inspected picture's size.
@@ -51,6 +54,7 @@ class Inspection:
 
     path: str
     bit_depth: int | None
+    used_bits: int | None
     picture: Image.Image
     reconstruction: Image.Image
     anomaly_map: np.ndarray
@@ -232,6 +236,7 @@ def inspect_picture(
     return Inspection(
         path=path,
         bit_depth=config.bit_depth,
+        used_bits=_used_bits(path) if config.bit_depth is None else None,
         picture=shown,
         reconstruction=reconstruction,
         anomaly_map=anomaly_map,
@@ -250,6 +255,13 @@ def inspect_picture(
         regions=regions,
         verdict=verdict,
     )
+
+
+def _used_bits(path: str) -> int | None:
+    """Return the bits that hold the values of a 16-bit file; None where it takes all, and for other files."""
+    highest = highest_value(Path(path))
+    bits = 16 if highest is None else smallest_depth(highest)
+    return bits if bits < 16 else None
 
 
 def _calibration_for(
