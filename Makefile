@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 # PYTHON       the interpreter that makes .venv (3.11 or newer)
 # TORCH_INDEX  an index of CPU builds of torch, for those who want the small download
-# WORKERS      processes that share the fast tests
+# WORKERS      processes that share the tests
 PYTHON      ?= python3
 TORCH_INDEX ?=
 WORKERS     ?= 2
@@ -11,7 +11,8 @@ PIP_INSTALL := bin/pip install --disable-pip-version-check --quiet
 PIP         := $(VENV)/$(PIP_INSTALL) --constraint constraints.txt
 TORCH       := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 # A file of tests stays in one process: its fixtures, such as a running app, are made once.
-FAST        := -m "not slow" --numprocesses $(WORKERS) --dist loadfile
+SHARED      := --numprocesses $(WORKERS) --dist loadfile
+FAST        := -m "not slow" $(SHARED)
 
 .PHONY: demo lint test test-slow test-oldest bench bench-demo clean
 
@@ -27,7 +28,7 @@ test: lint
 	$(VENV)/bin/pytest $(FAST) --cov --cov-report=term
 
 test-slow: $(VENV)/installed-dev
-	$(VENV)/bin/pytest -m slow
+	$(VENV)/bin/pytest -m slow $(SHARED)
 
 # The fast tests with the lowest versions that pyproject.toml allows; torch is the tested one.
 test-oldest: $(OLDEST)/installed

@@ -4,17 +4,12 @@ They are `diffusionad train` and `python -m training.train`, and so on. Importin
 torch nor NumPy; a command imports what it runs once its arguments are known to be right.
 """
 
-import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from diffusionad.cli.options import (
-    EXIT_INTERRUPTED,
-    EXIT_USAGE,
-    CannotRun,
     data_option,
     model_option,
     output_option,
@@ -23,11 +18,9 @@ from diffusionad.cli.options import (
 from .config.options import Settings, runs_folder, settings_options
 from .config.schema import FAMILIES, KINDS, TrainConfig
 from .console import IS_MAIN_PROCESS, complain, say
-from .trainer.divergence import TrainingError
+from .guarding import EXIT_STOPPED, ResumableCommand, guarded, sentences
 
 DATA_HELP = "A data set as downloaded, a folder of good pictures, or hf:org/name."
-EXIT_STOPPED = 1
-WORDS = "training.words"
 
 TRAIN_EXAMPLES = """\
 \b
@@ -47,15 +40,6 @@ The second one measures every category with its own model, and writes the table 
 """
 
 
-class ResumableCommand(click.Command):
-    """A command that remembers its arguments, to say how an interrupted run goes on."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the arguments as they were typed."""
-        ctx.meta[WORDS] = list(args)
-        return super().parse_args(ctx, args)
-
-
 @click.command("train", cls=ResumableCommand, epilog=TRAIN_EXAMPLES)
 @click.argument("pictures", metavar="[DATA]", required=False)
 @data_option(DATA_HELP, required=False)
@@ -66,6 +50,11 @@ class ResumableCommand(click.Command):
 )
 @output_option("Run folder. Default: $DIFFUSIONAD_RUNS/<category>.", required=False)
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint.")
+@click.option(
+    "--more-minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Train the run in --output for further minutes, finished or not.",
+)
 @click.option("--push-to-hub", metavar="ORG/NAME", help="Publish the finished run.")
 @click.option("--private", is_flag=True, help="With --push-to-hub: publish it privately.")
 @click.option(
@@ -86,6 +75,7 @@ def train_command(
     category: str,
     output: Path | None,
     resume: bool,
+    more_minutes: float | None,
     push_to_hub: str | None,
     private: bool,
     dataset: str | None,
@@ -113,22 +103,26 @@ def train_command(
         if category == "all":
             after = (lambda run: push(run, f"{push_to_hub}-{run.name}")) if push_to_hub else None
             return train_all(config, output or runs_folder() / Path(path).resolve().name, after)
-        run = train_one(config, category, output, resume)
+        run = train_one(config, category, output, resume, more_minutes)
         if push_to_hub:
             push(run, push_to_hub)
         return 0
 
-    return guarded(work, is_resumed=resume or category == "all")
+    return guarded(work, is_resumed=bool(resume or more_minutes) or category == "all")
 
 
-def train_one(config: TrainConfig, category: str, output: Path | None, resume: bool) -> Path:
+def train_one(
+    config: TrainConfig, category: str, output: Path | None, resume: bool, more_minutes: float | None
+) -> Path:
     """Train on one category, or on several in one model; return the run folder."""
-    from .run_folder import check_unused, checkpoints, same_config
+    from .run_folder import check_unused, checkpoints, prolong, same_config
     from .trainer.sweep import folder_name, for_category
     from .trainer.training import train
 
     config = for_category(config, category)
     output = output or runs_folder() / folder_name(config)
+    if more_minutes:
+        return train(prolong(output, config, more_minutes), output, resume=True)
     if resume and checkpoints(output):
         return train(same_config(output, config), output, resume=True)
     check_unused(output)
@@ -263,35 +257,3 @@ def one_of(argument: str | None, option: str | None) -> str:
             else "DATA is missing: name the pictures."
         )
     return given[0]
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """Turn errors that the user can put right into one sentence and exit status 2."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise CannotRun(str(error)) from error
-
-
-def guarded(work: Callable[[], int], is_resumed: bool) -> int:
-    """Run a training; turn its errors into one sentence and an exit status.
-
-    Args:
-        work: returns the exit status.
-        is_resumed: the same command goes on after an interruption; otherwise `--resume` must be added.
-    """
-    context = click.get_current_context()
-    prog, words = context.command_path, context.meta.get(WORDS, [])
-    try:
-        return work()
-    except (ValueError, OSError) as error:
-        complain(f"{prog}: error: {error}")
-        return EXIT_USAGE
-    except TrainingError as error:
-        complain(f"{prog}: stopped: {error}")
-        return EXIT_STOPPED
-    except KeyboardInterrupt:
-        again = [*words, *([] if is_resumed else ["--resume"])]
-        complain(f"\nStopped. Go on with: {prog} {shlex.join(again)}")
-        return EXIT_INTERRUPTED

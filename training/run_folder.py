@@ -19,10 +19,11 @@ from diffusionad import DiffusionADPipeline
 from diffusionad.files import file_sha256, replacing
 
 from .config.loader import load_config, write_config
-from .config.schema import TrainConfig
+from .config.schema import TrainConfig, with_optim
 from .run_guard import adopt, swapping
 
 # Values in `optim` that a run replaces by what they come to on its machine.
+LENGTHS = ("max_steps", "max_epochs", "max_minutes")
 UNRESOLVED = {"max_steps": 0, "unet_steps": 0, "precision": "auto"}
 
 # Folders whose pictures `splits.json` lists by content: they may have moved since.
@@ -163,6 +164,31 @@ def check_unused(output: Path) -> None:
         raise ValueError(
             f"`--output`: `{output}` holds a run already; add --resume, or choose another folder."
         )
+
+
+def prolong(output: Path, wanted: TrainConfig, minutes: float) -> TrainConfig:
+    """Move the end of the run in `output` further minutes ahead; return its config.
+
+    The learning rate rises to where the longer schedule has it, and falls again. Of two phases the second one
+    goes on; the UNet stays as it is, unless its phase is not over.
+
+    Raises:
+        ValueError: there is no checkpoint, or other settings than the wanted ones.
+    """
+    if not checkpoints(output):
+        raise ValueError(f"`--more-minutes`: `{output}` has no checkpoint to go on from; leave it out.")
+    lengths = {name: getattr(load_config(str(output / "config.toml")).optim, name) for name in LENGTHS}
+    config = same_config(output, with_optim(wanted, **lengths))
+    state, optim = load_checkpoint(output), config.optim
+    step, spent = int(state["step"]), float(state["seconds"]) / 60
+    steps = 0  # not known: the run had not come to its end
+    if step == optim.max_steps:
+        start = optim.unet_steps if optim.unet_share > 0 else 0
+        share = 1 - optim.unet_share if optim.unet_share > 0 else 1.0
+        steps = step + max(1, round((step - start) * minutes / max(share * spent, 1e-9)))
+    config = with_optim(config, max_minutes=spent + minutes, max_steps=steps, max_epochs=0)
+    write_config(config, output / "config.toml")
+    return config
 
 
 def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:

@@ -1,5 +1,6 @@
 """Training in two phases: the UNet alone, then the segmenter on a replay buffer of its reconstructions."""
 
+import json
 import shutil
 import sys
 from itertools import count, repeat
@@ -38,7 +39,7 @@ def straight(good_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return output
 
 
-def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+def weights(run: Path, step: int | str) -> dict[str, torch.Tensor]:
     state = torch.load(run / f"checkpoint-{step}/state.pt", weights_only=True)
     return {f"{name}.{key}": value for name in NETWORKS for key, value in state[name].items()}
 
@@ -69,6 +70,40 @@ def test_a_run_resumes_bit_for_bit_in_either_phase(
     assert training.main(arguments(good_folder, output, "--resume", settings=TWO_PHASES)) == 0
     expected, found = weights(straight, 8), weights(output, 8)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_finished_run_goes_on_for_further_minutes(
+    straight: Path, good_folder: Path, tmp_path: Path
+) -> None:
+    output = shutil.copytree(straight, tmp_path / "again")
+    words = arguments(good_folder, output, "--more-minutes", "0.05", settings=TWO_PHASES)
+    for _ in range(2):
+        before = json.loads((output / "metrics.json").read_text())
+        assert training.main(words) == 0
+        after = json.loads((output / "metrics.json").read_text())
+        assert after["steps"] > before["steps"] and after["train_minutes"] > before["train_minutes"]
+        assert load_config(str(output / "config.toml")).optim.max_steps == after["steps"]
+    first, last = (
+        weights(output, checkpoints(output)[-1].name.removeprefix("checkpoint-")),
+        weights(straight, 8),
+    )
+    assert not same(first, last)
+    assert all(
+        torch.equal(first[name], last[name]) for name in first if name.startswith("unet.")
+    )  # it is frozen
+    rows = read_log(output / "log.jsonl")
+    assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
+
+
+def test_going_on_needs_a_run_and_its_settings(
+    straight: Path, good_folder: Path, tmp_path: Path, capsys
+) -> None:
+    words = arguments(good_folder, tmp_path / "none", "--more-minutes", "1", settings=TWO_PHASES)
+    assert training.main(words) == 2
+    assert "has no checkpoint to go on from" in capsys.readouterr().err
+    words = arguments(good_folder, straight, "--more-minutes", "1", "--seed", "5", settings=TWO_PHASES)
+    assert training.main(words) == 2
+    assert "optim.seed was 0, now 5" in capsys.readouterr().err
 
 
 TWO_PROCESSES = [*TWO_PHASES, "model.segmenter_norm=group"]
