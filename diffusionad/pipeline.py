@@ -458,11 +458,9 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
 
     def _join_distances(self, picture: PreparedPicture) -> np.ndarray:
         """Return the map [H',W'] in [0, 1], with the distances to good parts where there is a memory."""
-        anomaly_map = picture.tiled.anomaly_map
         if self.feature_memory is None:
-            return anomaly_map
-        distances = self.feature_memory.distances(picture.view, anomaly_map.shape)
-        return self.feature_memory.fuse(anomaly_map, distances)
+            return picture.tiled.anomaly_map
+        return self.feature_memory.fuse(picture.tiled, picture.view)
 
     def _calibration(self, settings: dict[str, Any]) -> Calibration | None:
         """Return the stored calibration, if it holds for these settings."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffusionad.images.image_io import resize
 from diffusionad.images.image_processor import ImageInput, ImageProcessor, as_list
-from diffusionad.models.feature_memory import FeatureMemory, greedy_coreset, to_logit
+from diffusionad.models.feature_memory import MAPS, FeatureMemory, greedy_coreset
 from diffusionad.postprocessing.scoring import top_mean
 
 if TYPE_CHECKING:
@@ -104,26 +104,27 @@ def _units(
     processor: ImageProcessor,
     report: Callable[[str, int], None] | None,
 ) -> dict[str, tuple[float, float]]:
-    """Return for both maps what counts as 0, the median pixel of good parts, and as 1, their median peak."""
+    """Return for each map what counts as 0, the median pixel of good parts, and as 1, their median peak."""
     rng = np.random.default_rng(0)
-    pixels: dict[str, list[np.ndarray]] = {"distance_range": [], "segmenter_range": []}
-    peaks: dict[str, list[float]] = {"distance_range": [], "segmenter_range": []}
+    pixels: dict[str, list[np.ndarray]] = {name: [] for name in MAPS}
+    peaks: dict[str, list[float]] = {name: [] for name in MAPS}
     area, share = pipeline.config.image_size**2, pipeline.config.top_fraction
     for i, source in enumerate(sources):
-        picture = processor.read(source, i)
-        tiled = processor.prepare(picture).tiled
-        # At the model's size already, so that the map is the one that is joined with the distances.
-        anomaly_map = pipeline(tiled.picture, output_type="np").anomaly_map[0]
-        view = resize(picture, memory.size_of(picture.shape[:2]))
+        prepared = processor.prepare(source, i, memory.size_of)
+        assert prepared.view is not None
+        # At the model's size already, so that maps and reconstructions are those of the picture's tiles.
+        found = pipeline(prepared.tiled.picture, output_type="np")
+        prepared.tiled.anomaly_map = found.anomaly_map[0]
+        prepared.tiled.reconstruction = np.asarray(found.reconstruction[0])
         with torch.no_grad():
-            distances = memory.distances(view, anomaly_map.shape)
-        for name, values in (("distance_range", distances), ("segmenter_range", to_logit(anomaly_map))):
+            maps = memory.maps(prepared.tiled, prepared.view)
+        for name, values in maps.items():
             pixels[name].append(rng.choice(values.ravel(), PIXELS))
             peaks[name].append(top_mean(values, share, area=area))
         if report is not None:
             report("units", i)
     units = {}
-    for name in pixels:
+    for name in MAPS:
         zero, one = float(np.median(np.concatenate(pixels[name]))), float(np.median(peaks[name]))
-        units[name] = (zero, max(one, zero + 1e-3))
+        units[f"{name}_range"] = (zero, max(one, zero + 1e-6))
     return units

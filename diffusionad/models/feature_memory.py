@@ -1,8 +1,9 @@
 """The memory of good parts in pretrained features: an optional component of the pipeline.
 
 PatchCore (Roth et al., 2022): what is far from every patch of the good parts is odd. The pipeline joins these
-distances with the segmenter's map, which rests on the reconstruction. `diffusionad.learn_features` fills the
-memory; its weights travel with the model, so loading one needs no package of weights and no download.
+distances with the segmenter's map and with the residual of the reconstruction. `diffusionad.learn_features`
+fills the memory; its weights travel with the model, so loading one needs no package of weights and no
+download.
 """
 
 from collections.abc import Sequence
@@ -17,19 +18,22 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from diffusionad.images.image_io import resize
+from diffusionad.images.tiling import TiledPicture
 from diffusionad.models.efficientnet_lite0 import STAGES, Lite0, channels_of, load_lite0
 
 PATCHES_MAX = 50_000  # in a memory
 QUERIES = 1024  # patches that are compared with the memory at a time
-SMOOTHING = 4 / 256  # of the shorter side: standard deviation of the Gaussian that smooths distances
+# Standard deviations of the Gaussians that smooth distances and residuals, as shares of the shorter side.
+SMOOTHING, RESIDUAL_SMOOTHING = 4 / 256, 2 / 256
+MAPS = ("distance", "segmenter", "residual")  # in the order of their weights
 LOGIT_MIN, LOGIT_MAX = -12.0, 12.0  # of the segmenter's map; beyond, differences say nothing
 
 
 class FeatureMemory(ModelMixin, ConfigMixin):
     """Patches of good parts in the features of EfficientNet-Lite0, and how far others may be from them.
 
-    Both maps are measured in units of good parts before they are added: 0 is the median of their pixels, 1
-    the median of their peaks.
+    Three maps are added, each in units of good parts: 0 is the median of their pixels, 1 the median of their
+    peaks.
 
     Args:
         blocks: numbers of the network's blocks whose outputs describe a patch, ascending; 4 has stride 8 and
@@ -39,7 +43,8 @@ class FeatureMemory(ModelMixin, ConfigMixin):
         neighbourhood: side of the square of features that are averaged to describe a patch, odd.
         distance_range: distance at 0 and at 1.
         segmenter_range: logit of the segmenter's map at 0 and at 1.
-        weight: share of the distances in the sum, in [0, 1]; the rest is the segmenter's.
+        residual_range: smoothed |picture - reconstruction| at 0 and at 1.
+        weights: of distances, segmenter and residual; at least 0, and not all of them 0.
 
     Raises:
         ValueError: a value out of range.
@@ -54,7 +59,8 @@ class FeatureMemory(ModelMixin, ConfigMixin):
         neighbourhood: int = 3,
         distance_range: tuple[float, ...] = (0.0, 1.0),
         segmenter_range: tuple[float, ...] = (LOGIT_MIN, LOGIT_MAX),
-        weight: float = 2 / 3,
+        residual_range: tuple[float, ...] = (0.0, 1.0),
+        weights: tuple[float, ...] = (0.5, 0.25, 0.25),
     ):
         super().__init__()
         _check(locals())
@@ -113,15 +119,30 @@ class FeatureMemory(ModelMixin, ConfigMixin):
         full = resize(np.repeat(coarse[..., None], 3, axis=2), size)[..., 0]
         return gaussian_filter(full, SMOOTHING * min(size), mode="nearest")
 
-    def fuse(self, anomaly_map: np.ndarray, distances: np.ndarray) -> np.ndarray:
-        """Join the segmenter's map with distances, [H',W'] each; the result is in [0, 1).
+    def fuse(self, tiled: TiledPicture, view: np.ndarray) -> np.ndarray:
+        """Join the segmenter's map, the residual and the distances of a picture: [H',W'] in [0, 1).
 
         One half is what the highest pixel of a good part typically reaches.
+
+        Args:
+            tiled: the picture with its reconstruction and the segmenter's map, at the model's size.
+            view: the picture at the size of `size_of`, [H,W,3] in [0, 1].
         """
-        weight = self.config.weight
-        of_segmenter = in_units(to_logit(anomaly_map), self.config.segmenter_range)
-        odd = weight * in_units(distances, self.config.distance_range) + (1 - weight) * of_segmenter
+        maps = self.maps(tiled, view)
+        weights = np.divide(self.config.weights, sum(self.config.weights))
+        units = (self.config[f"{name}_range"] for name in MAPS)
+        odd = sum(w * in_units(maps[n], u) for n, w, u in zip(MAPS, weights, units, strict=True))
         return (odd / (1 + odd)).astype(np.float32)
+
+    def maps(self, tiled: TiledPicture, view: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what `fuse` joins, by name, [H',W'] each: "distance", "segmenter" (a logit), "residual"."""
+        residual = np.abs(tiled.picture - tiled.reconstruction).mean(axis=2)
+        size = residual.shape
+        return {
+            "distance": self.distances(view, size),
+            "segmenter": to_logit(tiled.anomaly_map),
+            "residual": gaussian_filter(residual, RESIDUAL_SMOOTHING * min(size), mode="nearest"),
+        }
 
 
 def to_logit(anomaly_map: np.ndarray) -> np.ndarray:
@@ -176,12 +197,13 @@ def _check(config: dict[str, Any]) -> None:
             raise ValueError(f"`{name}` is {config[name]!r}; give an integer in {low}..{high}.")
     if config["neighbourhood"] % 2 == 0:
         raise ValueError(f"`neighbourhood` is {config['neighbourhood']}; give an odd number.")
-    for name in ("distance_range", "segmenter_range"):
+    for name in (f"{name}_range" for name in MAPS):
         pair = config[name]
         if len(pair) != 2 or not np.isfinite(pair).all() or not pair[0] < pair[1]:
             raise ValueError(f"`{name}` is {pair!r}; give two numbers, the smaller one first.")
-    if not 0 <= config["weight"] <= 1:
-        raise ValueError(f"`weight` is {config['weight']!r}; give a number in 0..1.")
+    weights = config["weights"]
+    if len(weights) != len(MAPS) or not np.isfinite(weights).all() or min(weights) < 0 or not any(weights):
+        raise ValueError(f"`weights` is {weights!r}; give three numbers of at least 0, one of them above 0.")
 
 
 # A file format: model_index.json names the memory as ["diffusionad", "FeatureMemory"].

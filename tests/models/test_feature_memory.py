@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffusionad.images.tiling import TiledPicture
 from diffusionad.models.efficientnet_lite0 import channels_of, load_lite0
 from diffusionad.models.feature_memory import FeatureMemory, greedy_coreset, in_units, to_logit
 
@@ -54,21 +55,35 @@ def test_pictures_keep_their_shape_at_the_size_of_the_memory():
     assert memory.size_of((512, 1024)) == (256, 512) and memory.size_of((100, 50)) == (512, 256)
 
 
-def test_a_fused_map_rises_with_either_map_and_stays_in_range():
-    memory = FeatureMemory(distance_range=(1.0, 3.0), segmenter_range=(-4.0, 0.0), weight=0.5)
-    p, distance = np.full((2, 2), 0.5, np.float32), np.full((2, 2), 3.0, np.float32)
-    assert memory.fuse(p, distance) == pytest.approx(0.5)  # one unit each, as high as good parts peak
-    assert memory.fuse(p, 2 * distance).max() > 0.5 < memory.fuse(np.full_like(p, 0.9), distance).max()
-    lowest = memory.fuse(np.zeros_like(p), np.zeros_like(p))
-    highest = memory.fuse(np.ones_like(p), np.full_like(p, 1e6))
+def fused(memory: FeatureMemory, **changed) -> np.ndarray:
+    """Fuse maps that are all 1 in units of good parts, but for those that are changed."""
+    tiled = TiledPicture(np.full((64, 64, 3), 0.5, np.float32), 64)
+    tiled.anomaly_map = np.full((64, 64), changed.get("p", 0.5), np.float32)
+    tiled.reconstruction = tiled.picture + np.float32(changed.get("residual", 0.25))
+    memory.distances = lambda view, size: np.full(size, changed.get("distance", 3.0), np.float32)
+    return memory.fuse(tiled, tiled.picture)
+
+
+def test_a_fused_map_rises_with_each_map_and_stays_in_range():
+    units = {"distance_range": (1.0, 3.0), "segmenter_range": (-4.0, 0.0), "residual_range": (0.0, 0.25)}
+    memory = FeatureMemory(**units)
+    assert fused(memory) == pytest.approx(0.5)  # one unit each, as high as good parts peak
+    for more in ({"p": 0.9}, {"distance": 6.0}, {"residual": 0.5}):
+        assert fused(memory, **more).min() > 0.51
+    lowest = fused(memory, p=0.0, distance=0.0, residual=0.0)
+    highest = fused(memory, p=1.0, distance=1e6, residual=0.5)
     assert lowest.max() == 0 and highest.min() > 0.99 and highest.max() <= 1 and highest.dtype == np.float32
 
 
-def test_the_weight_decides_what_counts():
-    p, distance = np.array([[0.5, 0.0]], np.float32), np.array([[0.0, 1.0]], np.float32)
-    of_distance = FeatureMemory(weight=1.0).fuse(p, distance)
-    of_segmenter = FeatureMemory(weight=0.0).fuse(p, distance)
-    assert of_distance[0, 0] == 0 < of_distance[0, 1] and of_segmenter[0, 1] == 0 < of_segmenter[0, 0]
+@pytest.mark.parametrize(
+    ("weights", "counts"),
+    [((1, 0, 0), {"distance": 6.0}), ((0, 1, 0), {"p": 0.9}), ((0, 0, 1), {"residual": 0.4})],
+)
+def test_weights_decide_what_counts(weights, counts):
+    memory, alone = FeatureMemory(weights=(1, 1, 1)), FeatureMemory(weights=weights)
+    for more in ({"distance": 6.0}, {"p": 0.9}, {"residual": 0.4}):
+        assert (fused(alone, **more) > fused(alone)).all() == (more == counts)
+        assert (fused(memory, **more) > fused(memory)).all()
 
 
 def test_units_and_logits():
@@ -94,7 +109,10 @@ def test_the_coreset_takes_the_farthest_point_next():
         {"neighbourhood": 2},
         {"distance_range": (1.0, 1.0)},
         {"segmenter_range": (0.0, float("nan"))},
-        {"weight": 1.5},
+        {"residual_range": (1.0,)},
+        {"weights": (0.5, 0.5)},
+        {"weights": (0, 0, 0)},
+        {"weights": (1, -1, 1)},
     ],
 )
 def test_a_value_out_of_range_is_refused_by_its_name(wrong):
