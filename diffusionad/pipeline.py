@@ -38,7 +38,7 @@ from diffusionad.models.feature_memory import FeatureMemory
 from diffusionad.models.mark_memory import MarkMemory
 from diffusionad.models.official_unet import OfficialUNet
 from diffusionad.models.segmenter import AnomalySegmenter
-from diffusionad.pipeline_output import DenoisingSteps, DiffusionADOutput, StageTimer
+from diffusionad.pipeline_output import DenoisingSteps, DiffusionADOutput, StageTimer, build_output
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
@@ -125,41 +125,18 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         min_region_area: int = 0,
         ignore_border: int = 0,
     ):
+        given = dict(locals())
         super().__init__()
-        self.register_modules(
-            unet=unet,
-            scheduler=scheduler,
-            segmenter=segmenter,
-            feature_memory=feature_memory,
-            mark_memory=mark_memory,
-        )
+        components = ("unet", "scheduler", "segmenter", *self._optional_components)
+        self.register_modules(**{name: given[name] for name in components})
         if prediction_type_of(scheduler) not in ("epsilon", "sample"):
             raise ValueError(
                 f"`scheduler` predicts {prediction_type_of(scheduler)!r}; use 'epsilon' or 'sample' (x_0)."
             )
-        settings = {
-            "image_size": image_size,
-            "patch_size": patch_size_of(unet, 3) if patch_size is None else patch_size,
-            "resize_mode": resize_mode,
-            "shorter_side": shorter_side,
-            "antialias": antialias,
-            "input_range": input_range,
-            "bit_depth": bit_depth,
-            "t_fine": t_fine,
-            "t_coarse": t_coarse,
-            "guidance_weight": guidance_weight,
-            "num_inference_steps": num_inference_steps,
-            "num_noise_samples": num_noise_samples,
-            "top_fraction": top_fraction,
-            "seed": seed,
-            "category": category,
-            "threshold": threshold,
-            "calibration": calibration,
-            "roi": roi,
-            "min_region_area": min_region_area,
-            "ignore_border": ignore_border,
-        }
-        settings = {name: to_plain(value) for name, value in settings.items()}
+        others = given.keys() - {"self", "__class__", *components}
+        settings = {name: to_plain(value) for name, value in given.items() if name in others}
+        if patch_size is None:
+            settings["patch_size"] = patch_size_of(unet, 3)
         self._check_settings(settings)
         self.register_to_config(**settings)
         unet.eval()
@@ -263,23 +240,8 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
             timer.lap("score")
         # 7. Output: verdicts, and pictures in the form that the caller asked for.
         self.maybe_free_model_hooks()
-        findings, known_marks, reconstructions = (list(column) for column in zip(*results, strict=True))
-        if self.config.resize_mode == "stretch" and output_type != "pil":  # all of one size
-            reconstructions = (np if output_type == "np" else torch).stack(reconstructions)
-        score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
-        output = DiffusionADOutput(
-            anomaly_map=[found.anomaly_map for found in findings],
-            score=score,
-            is_anomalous=np.array([found.is_anomalous for found in findings]),
-            p_value=postprocess.p_values(score),
-            mask=[found.mask for found in findings],
-            reconstruction=reconstructions,
-            regions=[found.regions for found in findings],
-            known_marks=known_marks,
-            threshold=postprocess.threshold,
-            pixel_threshold=postprocess.pixel_threshold,
-            timings=timer.timings(),
-        )
+        is_one_size = self.config.resize_mode == "stretch"
+        output = build_output(results, postprocess, timer.timings(), output_type, is_one_size)
         return output if return_dict else output.to_tuple()
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusionad.postprocessing.known_marks import KnownMark
+from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.regions import Region
 
 STAGES = ("preprocess", "denoise", "segment", "score")
@@ -53,6 +55,41 @@ class DiffusionADOutput(BaseOutput):
     threshold: float
     pixel_threshold: float
     timings: dict[str, float]
+
+
+def build_output(
+    results: list[tuple[Finding, list[KnownMark], Any]],
+    postprocess: Postprocessor,
+    timings: dict[str, float],
+    output_type: str,
+    is_one_size: bool,
+) -> DiffusionADOutput:
+    """Turn the results of N pictures into the output of a call.
+
+    Args:
+        results: of each picture: what its map says, the marks that were faded, its reconstruction.
+        postprocess: what judged the maps.
+        timings: seconds by stage.
+        output_type: form of the reconstructions, "pil", "np" or "pt".
+        is_one_size: reconstructions are of one size; "np" and "pt" are stacked then.
+    """
+    findings, known_marks, reconstructions = (list(column) for column in zip(*results, strict=True))
+    if is_one_size and output_type != "pil":
+        reconstructions = (np if output_type == "np" else torch).stack(reconstructions)  # type: ignore[attr-defined]
+    score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
+    return DiffusionADOutput(
+        anomaly_map=[found.anomaly_map for found in findings],
+        score=score,
+        is_anomalous=np.array([found.is_anomalous for found in findings]),
+        p_value=postprocess.p_values(score),
+        mask=[found.mask for found in findings],
+        reconstruction=reconstructions,
+        regions=[found.regions for found in findings],
+        known_marks=known_marks,
+        threshold=postprocess.threshold,
+        pixel_threshold=postprocess.pixel_threshold,
+        timings=timings,
+    )
 
 
 @dataclass

@@ -55,9 +55,10 @@ def test_from_pipe_shares_the_components_and_keeps_the_settings(tiny_pipeline, m
 
 
 def test_optional_components_may_be_absent(tiny_pipeline, tmp_path: Path):
-    assert DiffusionADPipeline._optional_components == ["mark_memory"]
+    assert DiffusionADPipeline._optional_components == ["feature_memory", "mark_memory"]
     tiny_pipeline.save_pretrained(tmp_path)
-    assert DiffusionADPipeline.from_pretrained(tmp_path).mark_memory is None
+    loaded = DiffusionADPipeline.from_pretrained(tmp_path)
+    assert loaded.mark_memory is None and loaded.feature_memory is None
 
 
 def test_the_call_takes_the_arguments_that_its_signature_names():
