@@ -374,7 +374,9 @@ def test_the_global_generator_is_neither_read_nor_advanced(tiny_pipeline, make_p
 def test_both_scales_get_independent_standard_noise(tiny_pipeline):
     seen = []
     hook = tiny_pipeline.unet.register_forward_pre_hook(lambda module, inputs: seen.append(inputs))
-    tiny_pipeline(np.full((64, 64, 3), 0.5))  # 0 in [-1, 1]: all that the UNet sees is noise
+    grey = np.full((64, 64, 3), 0.5)  # 0 in [-1, 1]: nearly all that the UNet sees is noise
+    grey[0, 0] = 0.6  # a picture that shows nothing at all is refused
+    tiny_pipeline(grey)
     hook.remove()
     [(sample, timesteps)] = seen
     assert timesteps.tolist() == [200, 400]
@@ -537,7 +539,7 @@ def test_networks_are_put_into_evaluation_mode_and_nothing_needs_gradients(tiny_
 
 def test_offloading_knows_the_order_of_the_networks():
     order = DiffusionADPipeline.model_cpu_offload_seq.split("->")
-    assert order == ["unet", "segmenter"]
+    assert order == ["unet", "segmenter", "feature_memory"]
 
 
 def test_bfloat16_moves_no_score_by_more_than_two_hundredths(tiny_pipeline, tiny_model_folder, make_pictures):

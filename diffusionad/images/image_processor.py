@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diffusionad.images.blank import check_shows_something
 from diffusionad.images.image_io import ImageError, ImageSource, read_image, resize
 from diffusionad.images.tiling import TiledPicture, model_size
 
@@ -97,6 +98,7 @@ class ImageProcessor:
         name = f"`{source}`" if isinstance(source, str | os.PathLike) else name_of(index)
         size = (array.shape[0], array.shape[1])
         picture = resize(array, self.model_size(size, name), self.antialias)  # [H',W',3] in [0,1]
+        check_shows_something(array, name, self.bit_depth)
         view = None if view_size is None else resize(array, view_size(size))
         return PreparedPicture(TiledPicture(picture, self.image_size), size, view)
 

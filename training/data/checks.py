@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from diffusionad.images.blank import check_shows_something
 from diffusionad.images.image_io import IMAGE_FORMATS, ImageError, read_image
 
 from .masks import read_mask
@@ -96,8 +97,20 @@ def _faults_of_good(good: list[Seen]) -> list[str]:
     return faults
 
 
+def read_part(path: Path) -> np.ndarray:
+    """Read a picture of a part: float32 [H,W,3] in [0, 1], 65535 of a 16-bit picture for 1.
+
+    Raises:
+        ImageError: it cannot be read, or shows nothing.
+        FileNotFoundError: no such file.
+    """
+    pixels = read_image(path, bit_depth=16)  # any scale will do to compare pictures
+    check_shows_something(pixels, f"`{path}`")
+    return pixels
+
+
 def _look_at(record: Record) -> tuple[Seen, tuple[int, int]]:
-    pixels = read_image(record.image, bit_depth=16)  # any scale will do to compare pictures
+    pixels = read_part(record.image)
     height, width = pixels.shape[:2]
     with Image.open(record.image, formats=IMAGE_FORMATS) as picture:
         mode = picture.mode

@@ -7,10 +7,10 @@ import numpy as np
 from tqdm import tqdm
 
 from diffusionad.files import file_sha256
-from diffusionad.images.image_io import ImageError, find_images, read_image
+from diffusionad.images.image_io import ImageError, find_images
 
 from ..config.schema import TrainConfig
-from .checks import LEAST_GOOD
+from .checks import LEAST_GOOD, read_part
 from .records import Record, parts_of
 
 LEAST_PARTS = 4  # of which one validates and one calibrates
@@ -74,7 +74,7 @@ def check_readable(paths: list[Path]) -> None:
     broken = []
     for path in tqdm(paths, desc="checking pictures", unit="picture", leave=False, disable=None):
         try:
-            read_image(path, bit_depth=16)
+            read_part(path)
         except ImageError as error:
             broken.append(str(error))
     if broken:

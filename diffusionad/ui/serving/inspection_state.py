@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from diffusionad.images.bit_depth import smallest_depth
+from diffusionad.images.blank import check_shows_something
 from diffusionad.images.image_io import highest_value, read_image, resize
 from diffusionad.inspection.results import Verdict
 from diffusionad.inspection.visualize import DEFAULT_COLORMAP, colorize, draw_contours, overlay
@@ -223,6 +224,8 @@ def inspect_picture(
     started = time.perf_counter()
     config = model.pipeline.config
     picture = read_image(path, bit_depth=config.bit_depth)  # [H,W,3] in [0,1]
+    # The pipeline checks it, too, but there the error ends a call that several users may share.
+    check_shows_something(picture, f"`{path}`", config.bit_depth)
     seed = config.seed if seed is None else seed
     settings = {name: value for name, value in settings.items() if value is not None}
     own_threshold = calibration.threshold if calibration else config.threshold

@@ -12,6 +12,7 @@ from training.cli import catalog_command
 from training.data.catalog import scan
 from training.data.checks import check
 from training.data.records import Record
+from training.data.split import check_readable
 
 
 def noise(path: Path, seed: int, size: tuple[int, ...] = (16, 20, 3)) -> Path:
@@ -43,6 +44,16 @@ def test_every_broken_file_is_listed_at_once(tmp_path: Path) -> None:
     for named in ("003.png", "005.png", "006.png", "mask.png` is 21 x 16, its picture 20 x 16"):
         assert named in message
     assert "only 7 good pictures" in message
+
+
+def test_a_picture_that_shows_nothing_is_a_fault_in_training_in_the_test_and_in_the_calibration(tmp_path):
+    records = [*ten_good(tmp_path), Record(noise(tmp_path / "bad.png", 99), "test", 1, "hole", None)]
+    for record in (records[3], records[-1]):
+        Image.new("RGB", (20, 16), (1, 2, 3)).save(record.image)
+    with pytest.raises(ValueError, match=r"(?s)2 faults.*003\.png` shows nothing.*bad\.png` shows nothing"):
+        check(records)
+    with pytest.raises(ValueError, match=r"(?s)1 of 2 pictures cannot be used.*003\.png` shows nothing"):
+        check_readable([records[2].image, records[3].image])
 
 
 def test_one_picture_alone_is_refused(tmp_path: Path) -> None:
