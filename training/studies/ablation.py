@@ -29,11 +29,12 @@ from diffusionad.loading.pretrained import find_folder
 
 from ..data.catalog import Record, scan
 from ..evaluation.evaluator import evaluate
+from ..evaluation.metrics import LOCALISATION_METRICS
 from ..evaluation.provenance import data_sha256, provenance
 from ..synthesis.anomalies import FAMILIES
 from .ablation_report import write_plots, write_report
 
-METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro")
+METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", *LOCALISATION_METRICS)
 STEPS = (1, 2, 5, 10, 25, 50)
 WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 GRID = tuple(itertools.product((100, 200, 300, 400), (400, 500), (0.0, 1.0, 2.0)))
@@ -89,9 +90,9 @@ NETWORK_STUDIES = ("input", "dtype")  # they change the input or the dtype of th
 STUDIES = ("steps", "guidance", "grid", "noise", "seeds", *NETWORK_STUDIES)
 
 
-def load_without_marks(model: Path, dtype: torch.dtype = torch.float32) -> DiffusionADPipeline:
-    """Load a pipeline without known marks: they were learnt with the settings that the studies vary."""
-    return DiffusionADPipeline.from_pretrained(model, dtype=dtype, mark_memory=None)
+def load_networks_alone(model: Path, dtype: torch.dtype = torch.float32) -> DiffusionADPipeline:
+    """Load a pipeline without its memories: they were learnt with the settings that the studies vary."""
+    return DiffusionADPipeline.from_pretrained(model, dtype=dtype, feature_memory=None, mark_memory=None)
 
 
 class Ablation:
@@ -108,7 +109,7 @@ class Ablation:
 
     def __init__(self, model: Path, records: list[Record], path: Path):
         self.model, self.records, self.path = model, records, path
-        self.pipeline = load_without_marks(model)
+        self.pipeline = load_networks_alone(model)
         about = {"data_sha256": data_sha256(records), "n": len(records), **provenance(self.pipeline, model)}
         commands, rows = [about.pop("command")], []
         if path.is_file():
@@ -138,7 +139,7 @@ class Ablation:
                 self._measure(study, "the picture twice", self.pipeline)
         elif study == "dtype":
             for dtype in (torch.float32, torch.bfloat16):
-                pipeline = load_without_marks(self.model, dtype)
+                pipeline = load_networks_alone(self.model, dtype)
                 self._measure(study, str(dtype).removeprefix("torch."), pipeline)
         else:
             self._run_settings(study)
@@ -148,7 +149,7 @@ class Ablation:
             if not self._has(study, label):
                 with tempfile.TemporaryDirectory() as folder:
                     run_folder = train_again(data, preset, override, minutes, Path(folder, "run"))
-                    self._measure(study, label, load_without_marks(run_folder / "pipeline"))
+                    self._measure(study, label, load_networks_alone(run_folder / "pipeline"))
 
     def _run_settings(self, study: str) -> None:
         for label, settings in setting_studies(self.pipeline)[study]:
@@ -178,6 +179,7 @@ class Ablation:
 def train_again(data: str, preset: str, override: str, minutes: float, output: Path) -> Path:
     """Train a run with one setting changed, by the training command, and return its folder."""
     arguments = ["--data", data, "--preset", preset, "--output", str(output), "--set", override]
+    arguments += ["--set", "model.pretrained_features=none"]
     command = [sys.executable, "-m", "diffusionad", "train", *arguments, "--max-minutes", str(minutes)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
