@@ -22,6 +22,9 @@ from diffusionad.images.tiling import TiledPicture
 from diffusionad.models.efficientnet_lite0 import STAGES, Lite0, channels_of, load_lite0
 
 PATCHES_MAX = 50_000  # in a memory
+VIEW_PIXELS = (
+    4_000_000  # of a picture as the network sees it: a long strip at full scale would fill the memory
+)
 QUERIES = 1024  # patches that are compared with the memory at a time
 # Standard deviations of the Gaussians that smooth distances and residuals, as shares of the shorter side.
 SMOOTHING, RESIDUAL_SMOOTHING = 4 / 256, 2 / 256
@@ -102,9 +105,9 @@ class FeatureMemory(ModelMixin, ConfigMixin):
         return torch.cat(nearest).view(described.shape[1:])
 
     def size_of(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size at which the network sees a picture of `size` (H, W)."""
-        scale = self.config.shorter_side / min(size)
-        height, width = (max(self.config.shorter_side, round(scale * side)) for side in size)
+        """Return the size at which the network sees a picture of `size` (H, W): 4 megapixels at most."""
+        scale = min(self.config.shorter_side / min(size), (VIEW_PIXELS / (size[0] * size[1])) ** 0.5)
+        height, width = (max(1, round(scale * side)) for side in size)
         return height, width
 
     def distances(self, view: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -114,7 +117,9 @@ class FeatureMemory(ModelMixin, ConfigMixin):
             view: a picture at the size of `size_of`, [H,W,3] in [0, 1].
             size: (H', W') of the result.
         """
-        picture = torch.from_numpy(view).permute(2, 0, 1)[None].to(self.device)
+        picture = torch.from_numpy(view).permute(2, 0, 1)[None]
+        if self.device.type != "meta":  # offloaded weights: hooks move both
+            picture = picture.to(self.device)
         coarse = self(picture).cpu().numpy()  # [h,w]
         full = resize(np.repeat(coarse[..., None], 3, axis=2), size)[..., 0]
         return gaussian_filter(full, SMOOTHING * min(size), mode="nearest")

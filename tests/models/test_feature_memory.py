@@ -55,6 +55,11 @@ def test_pictures_keep_their_shape_at_the_size_of_the_memory():
     assert memory.size_of((512, 1024)) == (256, 512) and memory.size_of((100, 50)) == (512, 256)
 
 
+def test_a_long_strip_is_seen_smaller_and_not_in_full():
+    height, width = FeatureMemory(shorter_side=512).size_of((1000, 300_000))
+    assert height * width == pytest.approx(4e6, rel=0.01) and width / height == pytest.approx(300, rel=0.01)
+
+
 def fused(memory: FeatureMemory, **changed) -> np.ndarray:
     """Fuse maps that are all 1 in units of good parts, but for those that are changed."""
     tiled = TiledPicture(np.full((64, 64, 3), 0.5, np.float32), 64)
