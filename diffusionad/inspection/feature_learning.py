@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffusionad.images.image_io import resize
 from diffusionad.images.image_processor import ImageInput, ImageProcessor, as_list
-from diffusionad.models.feature_memory import MAPS, FeatureMemory, greedy_coreset
+from diffusionad.models.feature_memory import MAPS, PATCHES_MAX, FeatureMemory, greedy_coreset
 from diffusionad.postprocessing.scoring import top_mean
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def learn_features(
         ValueError: a picture that cannot be used, or the package of pretrained weights is not installed.
         FileNotFoundError: no such picture.
     """
+    if not 1 <= num_patches <= PATCHES_MAX:
+        raise ValueError(f"`num_patches` is {num_patches!r}; give an integer in 1..{PATCHES_MAX}.")
     good, others = as_list(image), as_list(held_out)
     for sources in (good, others):
         pipeline.check_inputs(sources, pipeline.settings(), None, 1, "np")
