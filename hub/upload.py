@@ -16,7 +16,16 @@ CLOSED_CLIENT_TRIES = 3
 
 # Files that an earlier push may have left and this one does not write again; all others in a repository stay.
 OURS = (
-    *("unet/", "segmenter/", "scheduler/", "mark_memory/", "examples/", "figures/", "panel.png"),
+    *(
+        "unet/",
+        "segmenter/",
+        "scheduler/",
+        "feature_memory/",
+        "mark_memory/",
+        "examples/",
+        "figures/",
+        "panel.png",
+    ),
     *("config.toml", "diffusionad/"),
 )
 
