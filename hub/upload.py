@@ -8,6 +8,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
 from huggingface_hub.hf_api import RepoSibling
 
+from diffusionad.loading.components import COMPONENTS
 from diffusionad.loading.hub_errors import first_line
 
 # Where one of several uploads loses its connection, the Hub's client closes all, and may so break another
@@ -16,17 +17,8 @@ CLOSED_CLIENT_TRIES = 3
 
 # Files that an earlier push may have left and this one does not write again; all others in a repository stay.
 OURS = (
-    *(
-        "unet/",
-        "segmenter/",
-        "scheduler/",
-        "feature_memory/",
-        "mark_memory/",
-        "examples/",
-        "figures/",
-        "panel.png",
-    ),
-    *("config.toml", "diffusionad/"),
+    *(f"{name}/" for name in COMPONENTS),
+    *("examples/", "figures/", "panel.png", "config.toml", "diffusionad/"),
 )
 
 

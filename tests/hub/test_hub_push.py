@@ -16,7 +16,7 @@ from loopback_hub import Fault
 from PIL import Image
 from places import ROOT
 
-from diffusionad import DiffusionADPipeline, learn_marks
+from diffusionad import DiffusionADPipeline, learn_features, learn_marks
 from diffusionad.loading.fingerprint import pipeline_sha256
 from hub import push_model, push_space
 from hub.push_model import main
@@ -351,6 +351,24 @@ def test_a_push_of_all_categories_adds_a_card_over_them(hub, push, run, tmp_path
     edit_json(tmp_path / "runs/bolt/metrics.json", detection_rate=0.1)
     assert push(tmp_path / "runs", "--category", "all", repo="org/noise") == 2
     assert titles(hub, "org/noise-bolt") == ["Publish noise-bolt"]
+
+
+def test_a_push_of_a_model_with_pretrained_features_brings_them_and_their_code(
+    hub, push, run, fresh_pipeline, make_pictures, tmp_path
+):
+    learn_features(fresh_pipeline, make_pictures(3), make_pictures(2, seed=1), num_patches=20)
+    fresh_pipeline.save_pretrained(run / "pipeline")
+    edit_json(run / "metrics.json", pipeline_sha256=pipeline_sha256(run / "pipeline"))
+    assert push(run) == 0
+    memory = {"config.json", "diffusion_pytorch_model.safetensors", "diffusionad.py"}
+    memory |= {"diffusion_pytorch_model.fp16.safetensors"}
+    assert pushed(hub).keys() == FILES | {f"feature_memory/{name}" for name in memory}
+    assert b"EfficientNet-Lite0, Apache-2.0" in pushed(hub)["README.md"]
+    expected = fresh_pipeline(make_pictures(2)).score
+    loaded = DiffusionADPipeline.from_pretrained("org/model", cache_dir=tmp_path / "cache")
+    assert np.array_equal(loaded(make_pictures(2)).score, expected)
+    half = DiffusionADPipeline.from_pretrained("org/model", variant="fp16", cache_dir=tmp_path / "cache")
+    assert np.abs(half(make_pictures(2)).score - expected).max() < 0.02
 
 
 def test_a_push_of_a_model_that_knows_marks_brings_them_in_every_precision(

@@ -236,7 +236,7 @@ def test_what_is_no_saved_pipeline_is_named(tmp_path):
 
 @pytest.fixture(scope="module")
 def code() -> dict[str, str]:
-    names = ("DiffusionADPipeline", "AnomalySegmenter", "MarkMemory", "OfficialUNet")
+    names = ("DiffusionADPipeline", "AnomalySegmenter", "FeatureMemory", "MarkMemory", "OfficialUNet")
     return {name: flatten(name, "For a test.") for name in names}
 
 
