@@ -65,6 +65,7 @@ def evaluate(
         The metrics (JSON types; "absent" names undefined metrics with the reason) and the rows of scores.csv.
     """
     held_out, everything = MetricAccumulator(replicates), MetricAccumulator(replicates)
+    from_scratch = MetricAccumulator(replicates)
     reconstruction = ReconstructionAccumulator(pipeline.config.bit_depth)
     stopwatch, started = Stopwatch(), time.perf_counter()
     has_marks: dict[str, list[bool]] = {"good": [], "defective": []}
@@ -76,6 +77,8 @@ def evaluate(
         if record.image not in development:
             held_out.add(*counted)
             reconstruction.add(record, found.reconstruction)
+            if found.from_scratch is not None:
+                from_scratch.add(record, found.from_scratch.score, found.from_scratch.anomaly_map, False)
             has_marks["defective" if record.label else "good"].append(found.has_known_marks)
     calibration, n_development = pipeline.config.calibration, len(records) - len(held_out.records)
     metrics = {
@@ -91,8 +94,8 @@ def evaluate(
     if development:
         kept = {name: value for name, value in everything.metrics().items() if name in KEPT}
         metrics |= {"n_development": n_development, "with_development_pictures": kept}
-    if pipeline.feature_memory is not None and replicates:
-        metrics["from_scratch"] = evaluate_from_scratch(pipeline, held_out.records)
+    if from_scratch.records:
+        metrics["from_scratch"] = _without_rates(from_scratch.metrics())
     if pipeline.mark_memory is not None:
         metrics["with_known_marks"] = {kind: sum(has) / len(has) for kind, has in has_marks.items() if has}
     if calibration is not None:
@@ -103,14 +106,11 @@ def evaluate(
     return metrics, held_out.rows
 
 
-def evaluate_from_scratch(pipeline: DiffusionADPipeline, records: list[Record]) -> dict[str, Any]:
-    """Measure a pipeline without its pretrained features; figures of a threshold are left out."""
-    settings = {**pipeline.settings(), "calibration": None}
-    components = {**pipeline.components, "feature_memory": None}
-    metrics, _ = evaluate(type(pipeline)(**components, **settings), records, "from scratch")
+def _without_rates(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Keep the metrics that need no threshold: it was calibrated with the pretrained features."""
     for of_defect in metrics["per_defect"].values():
         del of_defect["detection_rate"]
-    return {name: metrics[name] for name in (*METRICS, "per_defect", "cpu_ms_per_picture") if name in metrics}
+    return {name: metrics[name] for name in (*METRICS, "per_defect") if name in metrics}
 
 
 def write_results(output: Path, metrics: dict[str, Any], rows: list[dict[str, Any]]) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline
+from diffusionad.images.image_processor import PreparedPicture
+from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 
 from ..data.catalog import Record
 
@@ -47,6 +49,8 @@ class Prediction:
         p_value: p-value of the score; None without a calibration.
         reconstruction: [H',W',3] in [0, 1], at the model's resolution.
         has_known_marks: whether marks of good parts were taken off the map.
+        from_scratch: what the networks alone say of the picture; None for a pipeline without a
+            `feature_memory`, whose networks say all.
     """
 
     score: float
@@ -55,6 +59,23 @@ class Prediction:
     p_value: float | None
     reconstruction: np.ndarray
     has_known_marks: bool
+    from_scratch: Finding | None
+
+
+class RecordingPipeline(DiffusionADPipeline):
+    """The same pipeline; it keeps what its networks alone say, before pretrained features are joined.
+
+    Attributes:
+        from_scratch: of each picture since the list was emptied.
+    """
+
+    from_scratch: list[Finding]
+
+    def _join_distances(self, picture: PreparedPicture) -> np.ndarray:
+        postprocess = Postprocessor(self.settings(), None)
+        own = postprocess.look_inside(picture.tiled.anomaly_map)
+        self.from_scratch.append(postprocess(own, picture.size))
+        return super()._join_distances(picture)
 
 
 def predictions(
@@ -68,10 +89,16 @@ def predictions(
         description: label of the progress bar.
         stopwatch: counts the time inside the pipeline.
     """
+    recording: RecordingPipeline | None = None
+    if pipeline.feature_memory is not None:
+        pipeline = recording = RecordingPipeline(**pipeline.components, **pipeline.settings())
+        recording.set_progress_bar_config(disable=True)
     # A picture in tiles may be large, and fills the networks' calls by itself.
     step = BATCH if pipeline.config.resize_mode == "stretch" else 1
     with tqdm(total=len(records), desc=description, unit="picture", disable=None) as bar:
         for batch in (records[i : i + step] for i in range(0, len(records), step)):
+            if recording is not None:
+                recording.from_scratch = []
             with stopwatch.running():
                 result = pipeline([record.image for record in batch], output_type="np", batch_size=BATCH)
             p_values = [None] * len(batch) if result.p_value is None else result.p_value.tolist()
@@ -85,6 +112,7 @@ def predictions(
                         p_values[i],
                         np.asarray(result.reconstruction[i]),
                         bool(result.known_marks[i]),
+                        None if recording is None else recording.from_scratch[i],
                     ),
                 )
             bar.update(len(batch))
