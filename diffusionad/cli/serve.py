@@ -31,7 +31,10 @@ def serve_command(model: tuple[str, ...], host: str | None, port: int | None) ->
     except OSError as error:
         raise CannotRun(f"--model: {one_line(error)}") from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # temporary files go away then, too
-    app = build_app(models or None).queue(max_size=64)
+    try:
+        app = build_app(models or None).queue(max_size=64)
+    except ValueError as error:
+        raise CannotRun(one_line(error)) from error
     try:
         app.launch(server_name=host, server_port=port, **LAUNCH_OPTIONS)
     except OSError as error:

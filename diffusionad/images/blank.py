@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diffusionad.images.image_io import ImageError
+from diffusionad.images.image_io import ImageError, read_image
 
 # Grey levels of 255 between the darkest and the brightest pixel of a channel. Two are the noise that JPEG and
 # rounding leave in a constant picture; the faintest part that a model can learn spreads over far more.
@@ -24,6 +24,13 @@ def is_blank(picture: np.ndarray, bit_depth: int | None = None) -> bool:
             return False
     channels = picture.transpose(2, 0, 1)  # [3,H,W]
     return bit_depth is not None or max(len(np.unique(c)) for c in channels) <= BLANK_LEVELS + 1
+
+
+def read_to_inspect(path: str, bit_depth: int | None) -> np.ndarray:
+    """Read a picture of a part as `read_image` does; raise an ImageError where it is blank, too."""
+    picture = read_image(path, bit_depth=bit_depth)
+    check_shows_something(picture, f"`{path}`", bit_depth)
+    return picture
 
 
 def check_shows_something(picture: np.ndarray, name: str, bit_depth: int | None = None) -> None:

@@ -162,7 +162,8 @@ def _from_pil(image: Image.Image, name: str, bit_depth: int | None) -> np.ndarra
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    rgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    rgb = np.asarray(image.convert("RGB"), dtype=np.float32)
+    rgb /= 255  # in place: of a large picture a second copy would be hundreds of megabytes
     fault = misfit_of_cut(float(rgb.max()), bit_depth, name) if is_cut else None
     if fault is not None:
         raise ImageError(fault)

@@ -10,7 +10,8 @@ import gradio as gr
 from diffusionad.ui.components.events import BATCH_QUEUE, MODEL_QUEUE
 from diffusionad.ui.serving.batch_inspection import export_results, inspect_batch
 from diffusionad.ui.serving.errors import user_errors
-from diffusionad.ui.serving.files import Upload, inspect_upload, png_bytes, serve_bytes, serve_file
+from diffusionad.ui.serving.files import Upload, checked_upload, png_bytes, serve_bytes, serve_file
+from diffusionad.ui.serving.inspection_state import inspect_picture
 from diffusionad.ui.serving.model_registry import ModelRegistry
 from diffusionad.ui.serving.temporary import new_folder
 from diffusionad.ui.serving.uploads import FILE_TYPES, MAX_PICTURES, collect_pictures
@@ -40,7 +41,10 @@ def _add_inspect(registry: ModelRegistry) -> None:
     def inspect(
         image: Upload | None, model: str | None = None, threshold: float | None = None
     ) -> tuple[dict[str, Any], str, str]:
-        inspection = inspect_upload(registry.get(model), image, threshold=threshold)
+        loaded = registry.get(model)
+        with checked_upload(image) as path:
+            inspection = inspect_picture(loaded, path, threshold=threshold)
+            drawn, repaired = map(png_bytes, (inspection.draw(), inspection.reconstruction))
         answer = {
             "verdict": inspection.verdict.word,
             **asdict(inspection.verdict),
@@ -50,7 +54,6 @@ def _add_inspect(registry: ModelRegistry) -> None:
             "device": inspection.device,
             "seconds": round(inspection.seconds, 4),
         }
-        drawn, repaired = map(png_bytes, (inspection.draw(), inspection.reconstruction))
         return answer, serve_bytes(drawn, "overlay.png"), serve_bytes(repaired, "reconstruction.png")
 
     gr.Button().click(

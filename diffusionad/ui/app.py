@@ -11,6 +11,7 @@ from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.serving.allowed_hosts import AllowedHosts, allowed_hosts
 from diffusionad.ui.serving.errors import unhandled_errors
 from diffusionad.ui.serving.files import check_event_files
+from diffusionad.ui.serving.large_pictures import max_megapixels
 from diffusionad.ui.serving.model_registry import ModelRegistry
 from diffusionad.ui.serving.temporary import isolate_gradio_files
 from diffusionad.ui.tabs.about import build_about
@@ -40,10 +41,11 @@ CLEAN_UP_SECONDS = 1800  # between two looks for them
 class Screens(gr.Blocks):
     """Gradio's page, closed to foreign sites; errors of Gradio itself become a sentence, no bare "Error"."""
 
-    def launch(self, *args: Any, server_name: str | None = None, **options: Any) -> Any:
+    def launch(self, *args: Any, **options: Any) -> Any:
         """Launch as Gradio does; requests of foreign sites are refused."""
+        server_name = options.get("server_name")
         guard = Middleware(AllowedHosts, listed=allowed_hosts(), server_name=server_name)
-        return super().launch(*args, server_name=server_name, app_kwargs={"middleware": [guard]}, **options)
+        return super().launch(*args, **options | {"app_kwargs": {"middleware": [guard]}})
 
     async def process_api(
         self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any
@@ -60,7 +62,11 @@ def build_app(models: list[str] | None = None) -> gr.Blocks:
     Args:
         models: folders, Hub ids and organisations to offer beside the embedded models; None reads
             `DIFFUSIONAD_MODELS`.
+
+    Raises:
+        ValueError: `DIFFUSIONAD_MAX_MEGAPIXELS` is no limit.
     """
+    max_megapixels()  # for its error: at the start, not at the first picture
     isolate_gradio_files()
     registry = ModelRegistry(models)
     clean_up = (CLEAN_UP_SECONDS, FILE_SECONDS)

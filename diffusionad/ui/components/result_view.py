@@ -20,6 +20,7 @@ from diffusionad.ui.serving.downloads import DOWNLOADS, download_name
 from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.files import serve_bytes, serve_image
 from diffusionad.ui.serving.inspection_state import VIEWS, Inspection
+from diffusionad.ui.serving.large_pictures import turn_for
 
 THRESHOLD_DIGITS = 3  # of the slider
 
@@ -180,7 +181,7 @@ class ResultView:
         number = int(event.region)
         if not 0 <= number < len(inspection.regions):
             raise gr.Error("This region is no longer there; choose one of the table.", print_exception=False)
-        with user_errors(inspection.path, "the picture"):
+        with user_errors(inspection.path, "the picture"), turn_for(inspection.path):
             region, repaired = inspection.enlarge_region(number)
         return {
             self.enlarged: gr.update(visible=True),
@@ -193,7 +194,7 @@ class ResultView:
         """Write a file to download, and return its path."""
         threshold, min_area, *display = controls
         inspection = _judged(_require(last), threshold, min_area)
-        with user_errors(inspection.path, "the picture"):
+        with user_errors(inspection.path, "the picture"), turn_for(inspection.path):
             return serve_bytes(encode(inspection, *display), download_name(inspection, ending))
 
 

@@ -17,6 +17,7 @@ from diffusionad.inspection.inspector import OVERLAYS, png_name
 from diffusionad.inspection.results import Result, ResultWriter, header, save_png
 from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.inspection_state import inspect_picture
+from diffusionad.ui.serving.large_pictures import turn_for
 from diffusionad.ui.serving.model_registry import Model
 from diffusionad.ui.serving.uploads import UploadedPicture
 
@@ -69,11 +70,11 @@ def _inspect(model: Model, output: Path, arguments: dict[str, Any], picture: Upl
     if picture.path is None or picture.relative_path is None:
         return Row(Result(file, error=picture.error))
     try:
-        with user_errors(picture.path, picture.name):
+        with user_errors(picture.path, picture.name), turn_for(picture.path):
             inspection = inspect_picture(model, str(picture.path), **arguments)
+            overlay = inspection.draw()
     except gr.Error as error:
         return Row(Result(file, error=error.message))
-    overlay = inspection.draw()
     relative = Path(OVERLAYS) / png_name(picture.relative_path)
     save_png(overlay, output / relative)
     result = Result(

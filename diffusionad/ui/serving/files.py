@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from diffusionad.images.image_io import IMAGE_FORMATS, read_image
 from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.inspection_state import Inspection, inspect_picture
+from diffusionad.ui.serving.large_pictures import turn_for
 from diffusionad.ui.serving.model_registry import Model
 
 MAX_PNG_PIXELS = 500_000
@@ -54,12 +55,12 @@ def read_upload(upload: Upload | None, bit_depth: int | None) -> np.ndarray:
 
 @contextmanager
 def checked_upload(upload: Upload | None) -> Iterator[str]:
-    """Yield the path of an upload; errors inside name the file as the user knows it."""
+    """Yield the path of an upload when it is its turn; errors inside name the file as the user knows it."""
     with user_errors():
         path = upload_path(upload)
         if upload is None or path is None:
             raise ValueError("Choose a picture first: upload or paste one, or click an example.")
-        with user_errors(path, upload.get("orig_name") or "the picture"):
+        with user_errors(path, upload.get("orig_name") or "the picture"), turn_for(path):
             yield path
 
 
@@ -165,7 +166,7 @@ def convert_for_browser(upload: Upload | None) -> Any:
     if path.suffix.lower() not in NOT_FOR_BROWSERS:
         return gr.skip()
     try:
-        with Image.open(path, formats=IMAGE_FORMATS) as image:
+        with turn_for(path), Image.open(path, formats=IMAGE_FORMATS) as image:
             png = png_bytes(ImageOps.exif_transpose(image))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return gr.skip()  # the inspection reports what is wrong with it

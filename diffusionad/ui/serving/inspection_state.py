@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from diffusionad.images.bit_depth import smallest_depth
-from diffusionad.images.blank import check_shows_something
+from diffusionad.images.blank import read_to_inspect
 from diffusionad.images.image_io import highest_value, read_image, resize
 from diffusionad.inspection.results import Verdict
 from diffusionad.inspection.visualize import DEFAULT_COLORMAP, colorize, draw_contours, overlay
@@ -223,9 +223,7 @@ def inspect_picture(
     """
     started = time.perf_counter()
     config = model.pipeline.config
-    picture = read_image(path, bit_depth=config.bit_depth)  # [H,W,3] in [0,1]
-    # The pipeline checks it, too, but there the error ends a call that several users may share.
-    check_shows_something(picture, f"`{path}`", config.bit_depth)
+    picture = read_to_inspect(path, config.bit_depth)  # [H,W,3] in [0,1]; its errors end no call of others
     seed = config.seed if seed is None else seed
     settings = {name: value for name, value in settings.items() if value is not None}
     own_threshold = calibration.threshold if calibration else config.threshold
@@ -297,4 +295,5 @@ def _inside(model: Model, settings: dict[str, Any], size: tuple[int, int]) -> np
 
 
 def _to_pil(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray((picture * 255).round().clip(0, 255).astype(np.uint8))
+    channels = picture.transpose(2, 0, 1)  # [3,H,W], one after the other: floats of a large picture are many
+    return Image.fromarray(np.dstack([(c * 255).round().clip(0, 255).astype(np.uint8) for c in channels]))

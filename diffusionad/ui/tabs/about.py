@@ -17,6 +17,7 @@ from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import percent
 from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.inspection_state import inspect_picture
+from diffusionad.ui.serving.large_pictures import turn_for
 from diffusionad.ui.serving.mcp import is_mcp_enabled
 from diffusionad.ui.serving.model_registry import Model
 
@@ -116,9 +117,10 @@ def steps(model: Model) -> str:
     examples = model.examples()
     if not examples:
         return '<p class="note">This model has brought no example picture.</p>'
-    inspection = inspect_picture(model, str(examples[0]), max_side=FIGURE_SIDE)
-    picture = read_image(examples[0], bit_depth=inspection.bit_depth)
-    explained = model.explain(picture, inspection.seed, {}, inspection.peak())
+    with turn_for(examples[0]):
+        inspection = inspect_picture(model, str(examples[0]), max_side=FIGURE_SIDE)
+        picture = read_image(examples[0], bit_depth=inspection.bit_depth)
+        explained = model.explain(picture, inspection.seed, {}, inspection.peak())
     [noised] = [image for image, caption in explained if caption.startswith("2.")]
     drawn = replace(inspection, regions=()).draw()  # without numbers
     pictures = [inspection.picture, noised, inspection.reconstruction, drawn]

@@ -16,6 +16,7 @@ from diffusionad.ui.serving.batch_inspection import Row
 from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.files import serve_bytes
 from diffusionad.ui.serving.inspection_state import inspect_picture
+from diffusionad.ui.serving.large_pictures import turn_for
 from diffusionad.ui.serving.model_registry import Model
 
 START = "Drop pictures of good parts, none of which the model was trained on, and press Find the threshold."
@@ -158,7 +159,8 @@ def example_scores(model: Model) -> dict[bool, list[float]]:
     scores: dict[bool, list[float]] = {True: [], False: []}
     for path in model.examples():
         is_defective = path not in model.good_examples()
-        scores[is_defective].append(inspect_picture(model, str(path)).verdict.score)
+        with turn_for(path):
+            scores[is_defective].append(inspect_picture(model, str(path)).verdict.score)
     return scores
 
 

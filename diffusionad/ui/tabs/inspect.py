@@ -24,6 +24,7 @@ from diffusionad.ui.serving.files import (
     serve_image,
 )
 from diffusionad.ui.serving.inspection_state import Inspection
+from diffusionad.ui.serving.large_pictures import turn_for
 from diffusionad.ui.serving.model_registry import Model
 
 MAX_SHOWN_SIDE = 1280  # pixels; larger pictures are inspected as they are, but shown smaller
@@ -275,9 +276,10 @@ class InspectTab:
             if last is None:
                 raise ValueError("Inspect a picture first.")
             model = self.page.model(session)
-            picture = read_image(last.path, bit_depth=last.bit_depth)
             settings = {**last.settings, "threshold": last.own_threshold}
-            steps = model.explain(picture, last.seed, settings, last.peak())
+            with turn_for(last.path):
+                picture = read_image(last.path, bit_depth=last.bit_depth)
+                steps = model.explain(picture, last.seed, settings, last.peak())
         return gr.update(value=[(serve_image(image, "step"), text) for image, text in steps], visible=True)
 
     def _blank(self, text: str) -> Changes:
