@@ -643,8 +643,9 @@ def test_large_pictures_are_shown_as_jpeg_and_masks_never():
     assert serve_image(Image.new("L", (1280, 900))).endswith(".png")
 
 
-def test_very_wide_pictures_are_shown_one_above_the_other(tab, tmp_path):
-    wide, square = np.zeros((50, 200, 3), np.uint8), np.zeros((50, 50, 3), np.uint8)
+def test_very_wide_pictures_are_shown_one_above_the_other(tab, tmp_path, make_pictures):
+    [large] = make_pictures(1, side=200)
+    wide, square = large[:50], large[:50, :50]
     threshold, *settings = own_values(tab)
     columns = []
     for i, pixels in enumerate((wide, square)):
@@ -682,8 +683,8 @@ def test_what_is_shown_is_small_and_what_is_judged_is_not(model, tmp_path):
         assert inspected.draw(view).size == (100, 75)
 
 
-def test_small_regions_survive_in_a_picture_that_is_shown_smaller(model, tmp_path):
-    path = write(tmp_path / "large.png", np.zeros((400, 400, 3), np.uint8))
+def test_small_regions_survive_in_a_picture_that_is_shown_smaller(model, tmp_path, make_pictures):
+    path = write(tmp_path / "large.png", make_pictures(1, side=400)[0])
     inspected = inspect_picture(model, str(path), max_side=100)
     inspected.mask[:] = False
     inspected.mask[201, 201] = True
