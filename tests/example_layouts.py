@@ -8,7 +8,8 @@ from PIL import Image
 
 def picture(path: Path, grey: int = 90, size: tuple[int, int] = (12, 10)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full(size, grey, np.uint8)).save(path)
+    ramp = np.arange(size[1], dtype=np.uint8)  # of one grey it would show nothing
+    Image.fromarray(np.full(size, grey, np.uint8) + ramp).save(path)
     return path
 
 

@@ -85,8 +85,10 @@ def test_a_second_push_of_the_same_run_makes_no_commit(hub, push, run, capsys):
     ]
 
 
-def test_a_push_brings_card_and_weights_in_one_commit_and_removes_what_went(hub, push, run, tmp_path):
-    Image.new("RGB", (70, 50), (200, 100, 50)).save(tmp_path / "scratch.png")
+def test_a_push_brings_card_and_weights_in_one_commit_and_removes_what_went(
+    hub, push, run, tmp_path, make_pictures
+):
+    Image.fromarray(make_pictures(1, side=70)[0][:50]).save(tmp_path / "scratch.png")
     for name in ("scores.png", "cases_worst.png"):
         (run / "figures").mkdir(exist_ok=True)
         (run / "figures" / name).write_bytes(b"\x89PNG\0")
@@ -324,10 +326,10 @@ def test_a_push_of_an_imported_checkpoint_needs_no_training_settings(hub, push, 
     assert b"config.toml" not in pushed(hub)["README.md"]
 
 
-def test_a_push_strips_from_examples_what_cameras_write_into_them(hub, push, run, tmp_path):
+def test_a_push_strips_from_examples_what_cameras_write_into_them(hub, push, run, tmp_path, make_pictures):
     exif = Image.Exif()
     exif[0x010E] = "taken at the secret plant"
-    Image.new("RGB", (60, 60), (9, 99, 200)).save(tmp_path / "good_1.jpg", exif=exif)
+    Image.fromarray(make_pictures(1)[0]).save(tmp_path / "good_1.jpg", exif=exif)
     assert push(run, "--examples", tmp_path / "good_1.jpg") == 0
     assert b"secret plant" in (tmp_path / "good_1.jpg").read_bytes()
     assert b"secret plant" not in pushed(hub)["examples/good_1.png"]
