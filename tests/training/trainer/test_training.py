@@ -170,7 +170,7 @@ def test_resume_with_other_pictures_is_refused_and_names_them(
     shutil.copytree(good_folder, data)
     words = arguments(data, output, "--max-steps", "1")
     assert training.main(words) == 0
-    Image.new("RGB", (48, 40)).save(data / "train/good/007.png")
+    Image.linear_gradient("L").save(data / "train/good/007.png")
     assert training.main([*words, "--resume"]) == 2
     error = capsys.readouterr().err
     assert "007.png has changed" in error and "006.png" not in error
@@ -251,7 +251,7 @@ def test_networks_learn_in_bf16(good_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda root: root.mkdir(), "holds no picture"),
+        (lambda root: root.mkdir(), "holds no good picture"),
         (lambda root: (root / "train").mkdir(parents=True), "train/good`"),
         (lambda root: None, "is not a folder"),
     ],
