@@ -92,7 +92,7 @@ def _reason_on_disk(error: BaseException | None) -> str | None:
     while error is not None:
         number = error.errno if isinstance(error, OSError) else None
         if isinstance(error, SafetensorError):
-            found = re.search(r"os error (\d+)", str(error))
+            found = re.search(r"(?:os error |Os { code: )(\d+)", str(error))
             number = int(found[1]) if found else None
         if number in _DISK:
             return os.strerror(number)
