@@ -542,6 +542,7 @@ input()
 """
 
 
+@pytest.mark.slow
 def test_files_of_a_killed_app_are_removed_at_the_next_start_and_those_of_a_living_one_kept(tmp_path):
     def start() -> tuple[subprocess.Popen, Path]:
         process = subprocess.Popen(

@@ -34,6 +34,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_each_second_input_is_trained_and_tested_once(data, finished, tmp_path, capsys):
     preset = tmp_path / "preset.toml"
     shutil.copy(finished / "config.toml", preset)

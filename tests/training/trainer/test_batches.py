@@ -42,6 +42,7 @@ def test_a_worker_of_its_own_interpreter_reads_the_same_samples(good_folder: Pat
         assert all(torch.equal(batch[name][0], value) for name, value in sample.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_training_starts_where_processes_are_not_forked(
     good_folder: Path, tmp_path: Path, method: str

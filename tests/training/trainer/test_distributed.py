@@ -40,6 +40,7 @@ def losses(output: Path) -> list[dict[str, float]]:
     return [{name: row[name] for name in names} for row in read_log(output / "log.jsonl")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detach", ["true", "false"])
 def test_two_processes_have_the_losses_of_one(good_folder: Path, tmp_path: Path, detach: str) -> None:
     settings = [*DIVISIBLE, f"optim.detach_reconstruction={detach}"]
