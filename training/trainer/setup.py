@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from diffusers import DDPMScheduler
 from torch import nn
 
-from diffusionad.models.efficientnet_lite0 import load_lite0
+from diffusionad.models.efficientnet_lite0 import weights_path
 
 from ..config.schema import TrainConfig, with_optim
 from ..console import IS_MAIN_PROCESS, say
@@ -128,7 +128,7 @@ def _check_features(config: TrainConfig) -> None:
     if config.model.pretrained_features == "none":
         return
     try:
-        load_lite0()
+        weights_path()
     except ValueError as error:
         raise ValueError(f"{error} Or train from scratch: --set model.pretrained_features=none.") from error
 
