@@ -91,6 +91,8 @@ def train_command(
     for name, value in {"--private": private, "--dataset": dataset, "--license": license}.items():
         if value and not push_to_hub:
             raise click.UsageError(f"{name} says how the run is published; give --push-to-hub ORG/NAME, too.")
+    if more_minutes and category == "all":
+        raise click.UsageError("--more-minutes trains one run on; name its category.")
 
     def push(run: Path, repo_id: str) -> None:
         from .trainer.sweep import push_to_hub as push_run

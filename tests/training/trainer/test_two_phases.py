@@ -101,6 +101,8 @@ def test_going_on_needs_a_run_and_its_settings(
     words = arguments(good_folder, tmp_path / "none", "--more-minutes", "1", settings=TWO_PHASES)
     assert training.main(words) == 2
     assert "has no checkpoint to go on from" in capsys.readouterr().err
+    assert training.main([*words, "--category", "all"]) == 2
+    assert "--more-minutes trains one run on" in capsys.readouterr().err
     words = arguments(good_folder, straight, "--more-minutes", "1", "--seed", "5", settings=TWO_PHASES)
     assert training.main(words) == 2
     assert "optim.seed was 0, now 5" in capsys.readouterr().err
