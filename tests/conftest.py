@@ -28,6 +28,10 @@ os.environ |= {
     "HF_HOME": HF_HOME.name,
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # Networks this small gain nothing from threads, and waiting threads make a busy machine crawl. For the
+    # commands that tests start, too.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
 }
 for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE"):
     os.environ.pop(name, None)
@@ -50,7 +54,6 @@ if TYPE_CHECKING:
 # A test run in the background of a script inherits an ignored Ctrl-C, and so would the commands it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Networks this small gain nothing from threads, and waiting threads make a busy machine crawl.
 torch.set_num_threads(1)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from places import ROOT
-from small_runs import ONE_THREAD, SMALL, write_squares
+from small_runs import SMALL, write_squares
 
 from diffusionad import __version__
 
@@ -62,7 +62,7 @@ def diffusionad(programs: Path, tmp_path: Path):
         ran = subprocess.run(
             [str(programs / "diffusionad"), *map(str, arguments)],
             cwd=tmp_path,
-            env={name: value for name, value in ONE_THREAD.items() if name != "PYTHONPATH"},
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             capture_output=True,
             text=True,
         )

@@ -1,6 +1,6 @@
 """Teach a pipeline what patches of good parts look like in pretrained features."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,10 +62,10 @@ def learn_features(
         sizes = [processor.read(source, i).shape[:2] for i, source in enumerate(good[:SIZED])]
         side = int(np.clip(np.median([min(size) for size in sizes]), *SIDES))
         memory = FeatureMemory.with_pretrained_features(shorter_side=side).to(pipeline.device)
-        patches = _choose(memory, good, processor, num_patches, seed, report)
-        memory.patches = patches.to(memory.device)
+        views = _views(memory, good, processor, report)
+        memory.patches = choose_patches(memory, views, len(good), num_patches, seed).to(memory.device)
         units = _units(pipeline, memory, others, processor, report)
-        memory.register_to_config(num_patches=len(patches), **units)
+        memory.register_to_config(num_patches=len(memory.patches), **units)
     except BaseException:
         pipeline.register_modules(feature_memory=before)
         raise
@@ -74,27 +74,44 @@ def learn_features(
     return memory
 
 
-@torch.no_grad()
-def _choose(
+def _views(
     memory: FeatureMemory,
     sources: list[ImageInput],
     processor: ImageProcessor,
-    count: int,
-    seed: int,
     report: Callable[[str, int], None] | None,
-) -> Tensor:
-    """Return the patches [P,C] that a memory keeps of good pictures: a coreset of a random sample."""
-    generator = torch.Generator().manual_seed(seed)
-    each = -(-CANDIDATES // len(sources))
-    sample = []
+) -> Iterator[np.ndarray]:
+    """Yield each picture as the network sees it, [H,W,3] in [0, 1]."""
     for i, source in enumerate(sources):
         picture = processor.read(source, i)
-        view = torch.from_numpy(resize(picture, memory.size_of(picture.shape[:2])))
-        described = memory.describe(view.permute(2, 0, 1)[None].to(memory.device))[0]  # [C,h,w]
-        patches = described.flatten(1).T.float().cpu()
-        sample.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
+        yield resize(picture, memory.size_of(picture.shape[:2]))
         if report is not None:
             report("memory", i)
+
+
+@torch.no_grad()
+def choose_patches(
+    memory: FeatureMemory, views: Iterable[np.ndarray], number: int, count: int, seed: int
+) -> Tensor:
+    """Choose the patches that a memory keeps of good pictures: a coreset of a random sample.
+
+    Args:
+        memory: describes the patches.
+        views: pictures as its network sees them, [H,W,3] in [0, 1].
+        number: number of views.
+        count: number of patches.
+        seed: of the sample and the random projection.
+
+    Returns:
+        [P,C], float32 on the CPU; fewer than `count` where the pictures have fewer.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    each = -(-CANDIDATES // number)
+    sample = []
+    for view in views:
+        picture = torch.from_numpy(view).permute(2, 0, 1)[None]
+        described = memory.describe(picture.to(memory.device))[0]  # [C,h,w]
+        patches = described.flatten(1).T.float().cpu()
+        sample.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
     pool = torch.cat(sample)  # [M,C]
     return pool[greedy_coreset(pool, count, generator)]
 

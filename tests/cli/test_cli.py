@@ -32,7 +32,6 @@ def start(*arguments: object) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},  # the cores may be busy with other tests
     )
 
 

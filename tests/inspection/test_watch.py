@@ -259,7 +259,6 @@ class Watcher:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},  # the cores may be busy with other tests
         )
         self.lines: list[dict] = []
         self._news = threading.Condition()

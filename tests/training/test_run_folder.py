@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import ONE_THREAD, SMALL, arguments, command, write_squares
+from small_runs import SMALL, arguments, command, write_squares
 
 from diffusionad import DiffusionADPipeline
 from training import train as training
@@ -184,7 +184,6 @@ def test_a_full_disk_is_one_sentence(squares: Path, tmp_path: Path) -> None:
         command(squares, tmp_path / "run", settings=QUICK),
         capture_output=True,
         text=True,
-        env=ONE_THREAD,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
     assert done.returncode == 2

@@ -1,6 +1,5 @@
 """Pictures that take much memory: a limit of the app's own, and one large picture at a time."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -131,7 +130,6 @@ def test_a_picture_at_the_limit_takes_well_under_a_gigabyte(tiny_model_folder, t
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     base, peak = map(int, ran.stdout.split())
     assert peak - base < 800  # megabytes

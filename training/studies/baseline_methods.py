@@ -10,12 +10,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.images.image_io import read_image, resize
-from diffusionad.models.efficientnet_lite0 import load_lite0
-from diffusionad.models.feature_memory import greedy_coreset
+from diffusionad.inspection.feature_learning import PATCHES, choose_patches
+from diffusionad.models.feature_memory import FeatureMemory
 from diffusionad.postprocessing.scoring import top_mean
 
 SIDE = 256
@@ -98,55 +97,31 @@ class ReconstructionError:
 class PatchMemory:
     """Patch memory in the style of PatchCore (Roth et al., 2022): nearest neighbours in a greedy coreset.
 
-    The features come from blocks 4 and 10 of EfficientNet-Lite0 (strides 8 and 16), averaged over 3 x 3
-    neighbours; the memory is a greedy k-centre coreset. Differences from the paper: Lite0 in place of a
-    WideResNet-50, the greedy choice among a random sample of the patches, no re-weighting of the score.
+    It is the pipeline's `FeatureMemory` alone, with the whole picture squeezed to a square. Differences from
+    the paper: blocks 4 and 10 of EfficientNet-Lite0 (strides 8 and 16) in place of a WideResNet-50, the
+    greedy choice among a random sample of the patches, no re-weighting of the score.
 
     Args:
         patches: number of patches in the memory.
-        candidates: number of patches that the coreset is chosen from.
         seed: seed of the sample and of the random projection.
         bit_depth: bits that the camera uses of 16-bit pictures.
     """
 
-    BLOCKS = (4, 10)
-    QUERY = 1024  # number of patches compared at a time
+    def __init__(self, patches: int = PATCHES, seed: int = 0, bit_depth: int | None = None):
+        self.patches, self.seed, self.bit_depth = patches, seed, bit_depth
+        self.memory = FeatureMemory.with_pretrained_features()
 
-    def __init__(
-        self, patches: int = 4096, candidates: int = 100_000, seed: int = 0, bit_depth: int | None = None
-    ):
-        self.patches, self.candidates, self.seed = patches, candidates, seed
-        self.bit_depth = bit_depth
-        self.network = load_lite0()
-
-    @torch.no_grad()
     def fit(self, files: list[Path]) -> None:
-        generator = torch.Generator().manual_seed(self.seed)
-        each = -(-self.candidates // len(files))
-        sample = []
-        for file in files:
-            patches = self._patches(read_image(file, bit_depth=self.bit_depth))
-            sample.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
-        pool = torch.cat(sample)  # [M,C]
-        self.memory = pool[greedy_coreset(pool, self.patches, generator)]
+        views = (square(read_image(file, bit_depth=self.bit_depth)) for file in files)
+        self.memory.patches = choose_patches(self.memory, views, len(files), self.patches, self.seed)
 
     @torch.no_grad()
     def distances(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
-        patches = self._patches(picture)
-        nearest = torch.cat([torch.cdist(q, self.memory).amin(dim=1) for q in patches.split(self.QUERY)])
-        side = round(len(nearest) ** 0.5)
-        coarse = nearest.view(1, 1, side, side)
-        full = F.interpolate(coarse, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+        view = torch.from_numpy(square(picture)).permute(2, 0, 1)[None]
+        nearest = self.memory(view)[None, None]  # [1,1,32,32]
+        full = F.interpolate(nearest, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
         return gaussian_filter(full[0, 0].numpy(), sigma=4, mode="nearest"), float(nearest.max())
 
     def megabytes(self) -> float:
-        network = sum(p.numel() for p in self.network.parameters())
-        return (network + self.memory.numel()) * 4 / 1e6
-
-    def _patches(self, picture: np.ndarray) -> Tensor:
-        x = torch.from_numpy(square(picture)).permute(2, 0, 1)[None]
-        fine, coarse = (
-            F.avg_pool2d(f, 3, stride=1, padding=1) for f in self.network.features(x, self.BLOCKS)
-        )
-        coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=False)
-        return torch.cat([fine, coarse], dim=1)[0].flatten(1).T.contiguous()  # [P,152]
+        stored = self.memory.state_dict().values()
+        return sum(tensor.numel() * tensor.element_size() for tensor in stored) / 1e6

@@ -40,7 +40,7 @@ def good_files(waves: Path) -> list[Path]:
 
 @pytest.mark.parametrize("name", ["gaussian", "memory"])
 def test_a_baseline_sees_where_a_picture_differs_from_the_good_ones(name, good_files, make_pictures) -> None:
-    baseline = PixelGaussian() if name == "gaussian" else PatchMemory(patches=200, candidates=3000)
+    baseline = PixelGaussian() if name == "gaussian" else PatchMemory(patches=200)
     baseline.fit(good_files)
     picture = make_pictures(1, side=72, seed=9)[0][:, :64].astype(np.float32) / 255
     damaged = picture.copy()
@@ -55,10 +55,9 @@ def test_a_baseline_sees_where_a_picture_differs_from_the_good_ones(name, good_f
 
 
 def test_the_memory_knows_every_patch_that_it_was_given(good_files) -> None:
-    memory = PatchMemory(patches=10**6, candidates=10**6)
+    memory = PatchMemory(patches=10**6)
     memory.fit(good_files[:1])
-    patches = memory._patches(np.zeros((64, 64, 3), np.float32))
-    assert patches.shape == (1024, 152) and memory.memory.shape == (1024, 152)
+    assert memory.memory.patches.shape == (1024, 152)
     known, unknown = (memory.distances(read_image(file))[1] for file in good_files[:2])
     assert known < 0.05 * unknown  # not quite 0: distances are differences of large squares in float32
 
@@ -93,9 +92,7 @@ def test_distances_may_have_another_size_for_every_picture(waves, good_files, tm
 
 def test_all_methods_are_measured_alike(tiny_model_folder, waves, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        baselines,
-        "PatchMemory",
-        lambda seed, bit_depth: PatchMemory(100, candidates=1000, seed=seed, bit_depth=bit_depth),
+        baselines, "PatchMemory", lambda seed, bit_depth: PatchMemory(100, seed=seed, bit_depth=bit_depth)
     )
     output = tmp_path / "baselines_waves"
     words = ["--data", str(waves), "--model", str(tiny_model_folder), "--output", str(output)]

@@ -1,5 +1,6 @@
 """Processes that read samples: what they get pickles, whatever way they are started."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import ONE_THREAD, SMALL, arguments, write_squares
+from small_runs import SMALL, arguments, write_squares
 from torch.utils.data import DataLoader
 
 from training.config.loader import load_config
@@ -59,7 +60,7 @@ def test_training_starts_where_processes_are_not_forked(
         f"    multiprocessing.set_start_method({method!r})\n"
         "    sys.exit(main(sys.argv[1:]))\n"
     )
-    environment = {**ONE_THREAD, "PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(
         [sys.executable, str(script), *words], capture_output=True, text=True, timeout=600, env=environment
     )

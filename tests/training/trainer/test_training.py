@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
-from small_runs import ONE_THREAD, SMALL, arguments, command, run, write_squares
+from small_runs import SMALL, arguments, command, run, write_squares
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import default_collate
 
@@ -110,7 +110,6 @@ def test_a_killed_run_resumes_bit_for_bit(good_folder: Path, finished_run: Path,
         command(good_folder, output, settings=DIVIDED),
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        env=ONE_THREAD,
     )
     deadline = time.monotonic() + 400
     while not (output / "checkpoint-4").is_dir() and time.monotonic() < deadline and process.poll() is None:
