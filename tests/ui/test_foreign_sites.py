@@ -75,6 +75,7 @@ def test_what_a_foreign_page_uploads_is_not_stored(app):
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_names_that_the_operator_lists_are_answered_as_behind_a_proxy(
     start_app: Callable[..., AbstractContextManager],
 ):

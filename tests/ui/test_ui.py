@@ -200,6 +200,7 @@ def test_many_requests_at_once_agree_and_load_the_model_once(app, picture):
     assert app.log.read_text().count("Loaded tiny on ") == 1
 
 
+@pytest.mark.slow
 def test_another_app_that_ends_takes_along_its_own_files_and_no_other(app, start_app, picture):
     kept = app.upload(picture)
     overlay = app.client.submit(handle_file(picture), "tiny", None, api_name="/inspect").result()[1]

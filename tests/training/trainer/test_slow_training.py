@@ -15,7 +15,7 @@ def test_a_hundred_and_fifty_steps_of_the_tiny_presets_unet_already_repair_a_fab
     data = write_category(
         tmp_path, "fabric", 0, size=128, train=60, normal=0, verify=0, good=12, defective=12, workers=2
     )
-    settings = ["data.shorter_side=128", "optim.max_minutes=0", "optim.max_steps=250", "log.validations=2"]
+    settings = ["data.shorter_side=128", "optim.max_minutes=0", "optim.max_steps=190", "log.validations=2"]
     settings += ["optim.unet_steps=150"]
     sets = [part for setting in settings for part in ("--set", setting)]
     start = [sys.executable, "-m", "training.train", "--data", str(data), "--output", str(tmp_path / "run")]
