@@ -32,6 +32,28 @@ class OneStepPrediction(NamedTuple):
     x_0_fine: Tensor
     x_0_coarse: Tensor
 
+    def pictures(self) -> dict[str, Tensor]:
+        """Return what can be looked at, by its name in `DenoisingSteps`, [N,C,S,S] each."""
+        x_t_fine, x_t_coarse = self.x_t.chunk(2)
+        named = {"x_t_fine": x_t_fine, "x_t_coarse": x_t_coarse}
+        return named | {"x_0_fine": self.x_0_fine, "x_0_coarse": self.x_0_coarse, "x_0_hat": self.x_0_hat}
+
+
+class DistilledPrediction(NamedTuple):
+    """What the one step of a distilled UNet computes.
+
+    Attributes:
+        x_0_hat: [N,C,S,S] in [-1, 1], the anomaly-free reconstruction.
+        x_t: [N,C,S,S], the noised images.
+    """
+
+    x_0_hat: Tensor
+    x_t: Tensor
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Return what can be looked at, by its name in `DenoisingSteps`, [N,C,S,S] each."""
+        return {"x_t_fine": self.x_t, "x_0_hat": self.x_0_hat}
+
 
 class NoiseDraw(NamedTuple):
     """One draw of the noise, alike for all pictures and tiles: it belongs to the pixel position.
@@ -200,6 +222,25 @@ def norm_guided_one_step(
     x_0_coarse = predict_x_0(x_t_coarse, eps_coarse, alpha_bar_coarse).clamp(-1, 1)
     x_0_hat = guide(x_0_fine, x_0_coarse, alpha_bar_fine, guidance_weight)
     return OneStepPrediction(x_0_hat, x_t, eps_pred, x_0_fine, x_0_coarse)
+
+
+def distilled_one_step(unet: Any, scheduler: Any, x_0: Tensor, noise: Tensor, t: int) -> DistilledPrediction:
+    """One-step x_0 from ONE noise scale; DDPM eq. 15, by a UNet distilled from norm guidance.
+
+    The UNet has learnt to predict what a teacher's norm-guided steps give on average, as latent-consistency
+    models learn what many steps give (Luo et al., 2023). So there is nothing left to guide.
+
+    Args:
+        unet: as in `norm_guided_one_step`, called once with [N,Cpp,S/p,S/p].
+        scheduler: likewise.
+        x_0: [N,C,S,S] in [-1, 1].
+        noise: [N,C,S,S] or [1,C,S,S], the noise that the UNet was distilled with.
+        t: timestep of the noise.
+    """
+    alpha_bar = alpha_bar_at(scheduler.alphas_cumprod, t, x_0)
+    x_t = add_noise(x_0, noise, alpha_bar)
+    eps_pred = predict_eps(unet, scheduler, x_t, torch.full((len(x_0),), t, device=x_0.device))
+    return DistilledPrediction(predict_x_0(x_t, eps_pred, alpha_bar).clamp(-1, 1), x_t)
 
 
 def iterative_denoising(

@@ -14,7 +14,10 @@ from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DModel
 from torch import Tensor
 
 from diffusionad.guidance import (
+    DistilledPrediction,
     NoiseDraw,
+    OneStepPrediction,
+    distilled_one_step,
     draw_noise,
     iterative_denoising,
     norm_guided_one_step,
@@ -43,7 +46,7 @@ from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.roi import encode_roi, read_roi, region_of_interest
-from diffusionad.settings import SCORE_SETTINGS, check_settings, to_plain
+from diffusionad.settings import SCORE_SETTINGS, check_overrides, check_settings, to_plain
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,8 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         input_range: what 0..1 is mapped to before the networks; the authors' own checkpoints use (0, 1).
         bit_depth: bits that the camera uses of 16-bit pictures, 8 to 16; None takes the full range of the
             file, and warns where a picture uses little of it.
+        denoising: "guided", the paper's; or "distilled", one pass at `t_fine` by a UNet that was taught what
+            the guidance gives: `t_coarse`, `guidance_weight` and more draws or steps then mean nothing.
         t_fine: timestep of the fine noise scale.
         t_coarse: timestep of the coarse noise scale, above `t_fine`.
         guidance_weight: w of the norm guidance.
@@ -95,6 +100,8 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "unet->segmenter->feature_memory"
+    # Blank pictures come from a dead camera, but a crop that training cuts out may well show nothing.
+    takes_blank: bool = False
     _optional_components: ClassVar[list[str]] = ["feature_memory", "mark_memory"]
 
     def __init__(
@@ -111,6 +118,7 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         antialias: bool = True,
         input_range: tuple[float, ...] | list[float] = (-1.0, 1.0),
         bit_depth: int | None = None,
+        denoising: str = "guided",
         t_fine: int = 200,
         t_coarse: int = 400,
         guidance_weight: float = 1.0,
@@ -207,7 +215,8 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
             ignore_border=ignore_border,
         )
         self.check_inputs(sources, settings, generator, batch_size, output_type)
-        processor, device = ImageProcessor.from_config(self.config), self._execution_device
+        processor = ImageProcessor.from_config(self.config, self.takes_blank)
+        device = self._execution_device
         postprocess = Postprocessor(settings, self._calibration(settings))
         noises = self._draw_noise(settings, generator)
         view_size = None if self.feature_memory is None else self.feature_memory.size_of
@@ -273,14 +282,10 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         tile = tiled.tile(tiled.tiling.nearest(*position))
         x_0 = processor.to_tensor([tile], self._execution_device)  # [1,3,S,S]
         noise = self._draw_noise(settings, generator)[0]
-        scales = (settings[name] for name in ("t_fine", "t_coarse", "guidance_weight"))
-        step = norm_guided_one_step(self.unet, self.scheduler, x_0, noise.fine, noise.coarse, *scales)
-        x_t_fine, x_t_coarse = step.x_t.chunk(2)
-        pictures = {"x_t_fine": x_t_fine, "x_t_coarse": x_t_coarse, "x_0_fine": step.x_0_fine}
-        pictures |= {"x_0_coarse": step.x_0_coarse, "x_0_hat": step.x_0_hat}
+        step = self._denoise(x_0, noise, settings)
         anomaly_map = self._segment(x_0, step.x_0_hat)[0, 0].cpu().numpy()  # [S,S]
         self.maybe_free_model_hooks()
-        arrays = {name: processor.to_array(x)[0] for name, x in pictures.items()}  # [S,S,3] each
+        arrays = {name: processor.to_array(x)[0] for name, x in step.pictures().items()}  # [S,S,3]
         return DenoisingSteps(tile=tile, tile_count=len(tiled), anomaly_map=anomaly_map, **arrays)
 
     def configure(
@@ -309,6 +314,7 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
                 f"`{unknown[0]}` is no setting of the pipeline; use one of {sorted(self.settings())}."
             )
         settings = {name: to_plain(value) for name, value in settings.items()}
+        check_overrides(self.config, settings)
         if roi is not UNCHANGED:
             settings["roi"] = None if roi is None else encode_roi(read_roi(roi))
         changed = [k for k in SCORE_SETTINGS if k in settings and settings[k] != self.config[k]]
@@ -361,7 +367,9 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
 
     def _settings_of_call(self, **overrides: Any) -> dict[str, Any]:
         """Return the saved settings with those that a call gives; None is not given."""
-        return {**self.config, **{name: value for name, value in overrides.items() if value is not None}}
+        given = {name: value for name, value in overrides.items() if value is not None}
+        check_overrides(self.config, given)
+        return {**self.config, **given}
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         patch_size = patch_size_of(self.unet, 3)
@@ -392,26 +400,21 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
 
     def _reconstruct(self, x_0: Tensor, noise: NoiseDraw, settings: dict[str, Any]) -> Tensor:
         """Return x_0_hat [M,3,S,S] for one noise draw."""
-        if settings["num_inference_steps"] > 1:
-            return iterative_denoising(
-                self.unet,
-                self.scheduler,
-                x_0,
-                noise.coarse,
-                settings["t_coarse"],
-                settings["num_inference_steps"],
-                [noise.state.clone_state() for _ in range(len(x_0))],
-            )
-        return norm_guided_one_step(
-            self.unet,
-            self.scheduler,
-            x_0,
-            noise.fine,
-            noise.coarse,
-            settings["t_fine"],
-            settings["t_coarse"],
-            settings["guidance_weight"],
-        ).x_0_hat
+        if settings["num_inference_steps"] == 1:
+            return self._denoise(x_0, noise, settings).x_0_hat
+        generators = [noise.state.clone_state() for _ in range(len(x_0))]
+        t, steps = settings["t_coarse"], settings["num_inference_steps"]
+        return iterative_denoising(self.unet, self.scheduler, x_0, noise.coarse, t, steps, generators)
+
+    def _denoise(
+        self, x_0: Tensor, noise: NoiseDraw, settings: dict[str, Any]
+    ) -> OneStepPrediction | DistilledPrediction:
+        """Denoise in one step, guided or distilled."""
+        networks = self.unet, self.scheduler
+        if settings["denoising"] == "distilled":
+            return distilled_one_step(*networks, x_0, noise.fine, settings["t_fine"])
+        scales = (settings[name] for name in ("t_fine", "t_coarse", "guidance_weight"))
+        return norm_guided_one_step(*networks, x_0, noise.fine, noise.coarse, *scales)
 
     def _segment(self, x_0: Tensor, x_0_hat: Tensor) -> Tensor:
         """Return the map [M,1,S,S] in [0, 1]; fp32, so that a half-precision network moves no ranking."""

@@ -100,21 +100,22 @@ class DenoisingSteps(BaseOutput):
         tile: float32 [S,S,3] in [0, 1], what the networks see.
         tile_count: number of tiles of the picture; 1 when it is stretched.
         x_t_fine: float32 [S,S,3], the tile noised to `t_fine`, clamped to [0, 1].
-        x_t_coarse: likewise at `t_coarse`.
-        x_0_fine: float32 [S,S,3], one-step prediction from `t_fine`, clamped to [0, 1].
-        x_0_coarse: likewise from `t_coarse`.
-        x_0_hat: float32 [S,S,3] in [0, 1], both blended by norm guidance: the reconstruction.
+        x_0_hat: float32 [S,S,3] in [0, 1], the reconstruction: both predictions blended by norm guidance, or
+            what a distilled model predicts at once.
         anomaly_map: float32 [S,S] in [0, 1].
+        x_t_coarse: float32 [S,S,3], the tile noised to `t_coarse`, clamped to [0, 1]; None if distilled.
+        x_0_fine: float32 [S,S,3], one-step prediction from `t_fine`, clamped to [0, 1]; None if distilled.
+        x_0_coarse: likewise from `t_coarse`.
     """
 
     tile: np.ndarray
     tile_count: int
     x_t_fine: np.ndarray
-    x_t_coarse: np.ndarray
-    x_0_fine: np.ndarray
-    x_0_coarse: np.ndarray
     x_0_hat: np.ndarray
     anomaly_map: np.ndarray
+    x_t_coarse: np.ndarray | None = None
+    x_0_fine: np.ndarray | None = None
+    x_0_coarse: np.ndarray | None = None
 
 
 class StageTimer:

@@ -10,6 +10,7 @@ from diffusionad.postprocessing.roi import decode_roi
 
 # A calibration made with other values of these says nothing about the scores of a pipeline.
 SCORE_SETTINGS = (
+    "denoising",
     "image_size",
     "resize_mode",
     "shorter_side",
@@ -27,6 +28,10 @@ SCORE_SETTINGS = (
     "ignore_border",
 )
 
+# "guided": norm guidance of two noise scales, the paper's. "distilled": one scale, by a UNet that was taught
+# what the guidance gives; the settings below then mean nothing.
+DENOISING = ("guided", "distilled")
+OF_GUIDANCE = ("t_coarse", "guidance_weight", "num_inference_steps", "num_noise_samples")
 
 MAX_SIDE = 2**16  # pixels to which pictures are scaled; their area is limited where they are cut into tiles
 MAX_IMAGE_SIZE = 2**13  # of the square that the networks see, pixels: its noise takes memory in every call
@@ -73,6 +78,7 @@ def check_settings(
     if settings["bit_depth"] is not None:
         _check_integer(settings, "bit_depth", 8, 16, ", or None")
 
+    _check_denoising(settings)
     for name in ("t_fine", "t_coarse"):
         _check_integer(settings, name, 0, num_train_timesteps - 1)
     if settings["t_fine"] >= settings["t_coarse"]:
@@ -92,6 +98,27 @@ def check_settings(
     _check_category(settings["category"])
     if settings["calibration"] is not None:
         check_calibration(settings["calibration"])
+
+
+def check_overrides(saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Raise a ValueError where a distilled model is given a setting of the guidance that it has learnt."""
+    for name in OF_GUIDANCE:
+        if saved["denoising"] == "distilled" and given.get(name, saved[name]) != saved[name]:
+            raise ValueError(
+                f"`{name}` is {given[name]!r}, but this model is distilled: it denoises once, from one noise "
+                "scale; leave it out, or use the model that it was distilled from."
+            )
+
+
+def _check_denoising(settings: dict[str, Any]) -> None:
+    if settings["denoising"] not in DENOISING:
+        raise ValueError(f"`denoising` is {settings['denoising']!r}; use one of {', '.join(DENOISING)}.")
+    for name in ("num_inference_steps", "num_noise_samples"):
+        if settings["denoising"] == "distilled" and settings[name] != 1:
+            raise ValueError(
+                f"`{name}` is {settings[name]!r}, but with `denoising` 'distilled' the model denoises once, "
+                "from one noise draw; use 1."
+            )
 
 
 def _check_shorter_side(settings: dict[str, Any]) -> None:

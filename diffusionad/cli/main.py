@@ -27,6 +27,11 @@ COMMANDS = {
     ),
     "serve": ("diffusionad.cli.serve", "serve_command", "Open the screens in a browser."),
     "train": ("training.cli", "train_command", "Train a model on pictures of good parts."),
+    "distill": (
+        "training.distill",
+        "distill_command",
+        "Teach a small model to say in one pass what a trained one says.",
+    ),
     "evaluate": ("training.cli", "evaluate_command", "Measure a trained model on its test pictures."),
     "catalog": ("training.cli", "catalog_command", "List the categories and pictures of a data set."),
     "preview": ("training.cli", "preview_command", "Show the synthetic defects that training would see."),

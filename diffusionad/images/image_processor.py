@@ -46,6 +46,7 @@ class ImageProcessor:
         antialias: average when shrinking.
         input_range: (low, high) that 0..1 is mapped to.
         bit_depth: bits that the camera uses of 16-bit pictures; None takes the full range of the file.
+        takes_blank: whether a picture may show nothing.
     """
 
     image_size: int
@@ -54,12 +55,13 @@ class ImageProcessor:
     antialias: bool
     input_range: Sequence[float]
     bit_depth: int | None
+    takes_blank: bool = False
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "ImageProcessor":
+    def from_config(cls, config: Mapping[str, Any], takes_blank: bool = False) -> "ImageProcessor":
         """Take the settings of a pipeline."""
         names = ("image_size", "resize_mode", "shorter_side", "antialias", "input_range", "bit_depth")
-        return cls(**{name: config[name] for name in names})
+        return cls(**{name: config[name] for name in names}, takes_blank=takes_blank)
 
     def model_size(self, size: tuple[int, int], name: str = "the picture") -> tuple[int, int]:
         """Return the size (H', W') at which the networks see a picture of `size` (H, W)."""
@@ -98,7 +100,8 @@ class ImageProcessor:
         name = f"`{source}`" if isinstance(source, str | os.PathLike) else name_of(index)
         size = (array.shape[0], array.shape[1])
         picture = resize(array, self.model_size(size, name), self.antialias)  # [H',W',3] in [0,1]
-        check_shows_something(array, name, self.bit_depth)
+        if not self.takes_blank:
+            check_shows_something(array, name, self.bit_depth)
         view = None if view_size is None else resize(array, view_size(size))
         return PreparedPicture(TiledPicture(picture, self.image_size), size, view)
 

@@ -42,14 +42,22 @@ def load_config(preset_or_path: str, overrides: list[str] | None = None) -> Trai
         raise ValueError(
             f"`--preset` is {preset_or_path!r}; use {', '.join(preset_names())} or the path of a TOML file."
         )
-    values = _read(path)
-    for override in overrides or []:
+    return from_dict(with_overrides(_read(path), overrides or []))
+
+
+def with_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Set `section.key=value` in nested plain values, which are changed and returned.
+
+    Raises:
+        ValueError: an override of another form.
+    """
+    for override in overrides:
         key, equals, text = override.partition("=")
         section, dot, name = key.partition(".")
         if not (equals and dot):
             raise ValueError(f"`--set` is {override!r}; write section.key=value, such as optim.seed=1.")
         values.setdefault(section, {})[name] = _parse_value(text)
-    return from_dict(values)
+    return values
 
 
 def from_dict(values: dict[str, Any]) -> TrainConfig:

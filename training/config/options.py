@@ -28,13 +28,17 @@ class Settings:
     max_steps: int | None = None
     seed: int | None = None
 
-    def config(self, data: str) -> TrainConfig:
+    def config(self, data: str, base: TrainConfig | None = None) -> TrainConfig:
         """Return the config of a run on `data`.
+
+        Args:
+            data: its pictures.
+            base: what the lengths and the seed change; None reads the preset and sets what `--set` says.
 
         Raises:
             ValueError: an unknown setting, or one that cannot be.
         """
-        config = load_config(self.preset, list(self.set))
+        config = base or load_config(self.preset, list(self.set))
         optim = config.optim
         lengths = {name: getattr(self, name) for name in LENGTHS}
         if any(value is not None for value in lengths.values()):
@@ -53,20 +57,21 @@ def runs_folder() -> Path:
     return Path(os.environ.get("DIFFUSIONAD_RUNS", "runs"))
 
 
-def settings_options(preset: str = "tiny") -> Decorator:
+def settings_options(preset: str | None = "tiny") -> Decorator:
     """Declare the options that make up `Settings`, which the command takes as `settings`.
 
     Args:
-        preset: default of `--preset`.
+        preset: default of `--preset`; None for a command whose settings come from elsewhere.
     """
+    presets = click.option(
+        "--preset",
+        default=preset,
+        show_default=True,
+        metavar="NAME",
+        help=f"{', '.join(preset_names())}, or a TOML file.",
+    )
     options = [
-        click.option(
-            "--preset",
-            default=preset,
-            show_default=True,
-            metavar="NAME",
-            help=f"{', '.join(preset_names())}, or a TOML file.",
-        ),
+        *([presets] if preset else []),
         click.option(
             "--max-minutes", type=float, help="Length in minutes; the pace so far turns it into steps."
         ),
@@ -81,7 +86,7 @@ def settings_options(preset: str = "tiny") -> Decorator:
     def declare(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_settings(*args: Any, **given: Any) -> Any:
-            values = {f.name: given.pop(f.name) for f in dataclasses.fields(Settings)}
+            values = {f.name: given.pop(f.name, "") for f in dataclasses.fields(Settings)}
             lengths = [f"--{name.replace('_', '-')}" for name in LENGTHS if values[name] is not None]
             if len(lengths) > 1:
                 raise click.UsageError(f"{' and '.join(lengths)} exclude each other; give one of them.")

@@ -206,6 +206,15 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class DistillationConfig:
+    """A student that learns from a finished pipeline what it says, to say it in one pass."""
+
+    teacher: str = ""  # folder of the pipeline; empty: training from pictures alone
+    num_noise_samples: int = 0  # draws that the teacher averages; 0: as saved
+    map_weight: float = 1.0  # of the cross entropy to the teacher's map, beside the loss to the masks
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """What a run writes, and how often."""
 
@@ -226,6 +235,7 @@ class TrainConfig:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     log: LogConfig = field(default_factory=LogConfig)
 
 

@@ -25,9 +25,13 @@ from diffusionad.loading.bundled import ASSETS
 
 from ..config.loader import load_config, to_toml
 from ..data.catalog import scan
-from ..evaluation.evaluator import evaluate, headline, write_results
+from ..evaluation.evaluator import (
+    evaluate,
+    headline,
+    segmenter_sees_the_picture_twice,
+    write_results,
+)
 from ..evaluation.provenance import provenance
-from ..studies.ablation import segmenter_sees_the_picture_twice
 from .difficulty import aurocs
 from .render import write_category
 from .sample import CATEGORIES, DEFECTS, render

@@ -10,7 +10,8 @@ and writes the table over all categories, too. Checkpoint and threshold are chos
 import csv
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,16 @@ def evaluate(
     return metrics, held_out.rows
 
 
+@contextmanager
+def segmenter_sees_the_picture_twice(pipeline: DiffusionADPipeline) -> Iterator[None]:
+    """Replace the segmenter's second input, the reconstruction, by the picture itself."""
+    hook = pipeline.segmenter.register_forward_pre_hook(lambda segmenter, inputs: (inputs[0], inputs[0]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def _without_rates(metrics: dict[str, Any]) -> dict[str, Any]:
     """Keep the metrics that need no threshold: it was calibrated with the pretrained features."""
     for of_defect in metrics["per_defect"].values():
@@ -183,7 +194,9 @@ def facts_of_run(folder: Path, sha256: str) -> dict[str, Any]:
         return {}
     facts = {name: found[name] for name in FACTS_OF_RUN if name in found}
     if "train_config" in facts:
-        facts["train_config"]["data"]["path"] = short_path(facts["train_config"]["data"]["path"])
+        for section, name in (("data", "path"), ("distillation", "teacher")):
+            section_of_run = facts["train_config"].get(section, {})
+            section_of_run[name] = short_path(section_of_run.get(name, ""))
     validated = [row for row in read_log(folder.parent / "log.jsonl") if "psnr_normal_db" in row]
     facts["curve"] = [{name: row[name] for name in CURVE if name in row} for row in validated]
     return facts | {"train_command": found["command"], "train_machine": found["machine"]}

@@ -13,8 +13,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from diffusionad.guidance import alpha_bar_at
 from diffusionad.loading.pretrained import find_folder
 
 from ..data.catalog import Record, scan
-from ..evaluation.evaluator import evaluate
+from ..evaluation.evaluator import evaluate, segmenter_sees_the_picture_twice
 from ..evaluation.metrics import LOCALISATION_METRICS
 from ..evaluation.provenance import data_sha256, provenance
 from ..synthesis.anomalies import FAMILIES
@@ -42,16 +41,6 @@ NOISE_SAMPLES = (1, 2, 4, 8)
 SEEDS = (0, 1, 2, 3, 4)
 
 Variant = tuple[str, dict[str, Any]]  # label of a row, and the settings that it changes
-
-
-@contextmanager
-def segmenter_sees_the_picture_twice(pipeline: DiffusionADPipeline) -> Iterator[None]:
-    """Replace the segmenter's second input, the reconstruction, by the picture itself."""
-    hook = pipeline.segmenter.register_forward_pre_hook(lambda segmenter, inputs: (inputs[0], inputs[0]))
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def setting_studies(pipeline: DiffusionADPipeline) -> dict[str, list[Variant]]:

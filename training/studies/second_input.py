@@ -56,9 +56,9 @@ class SecondInputLoop(TrainingLoop):
 
     second_input: Callable[[Batch], Tensor]
 
-    def _reconstruct(self, batch: Batch) -> Tensor:
+    def _reconstruct(self, batch: Batch) -> Batch:
         with torch.no_grad():
-            return self.second_input(batch)
+            return {"x_0_hat": self.second_input(batch)}
 
 
 def train_segmenter(config: TrainConfig, kind: str, pipeline: DiffusionADPipeline) -> AnomalySegmenter:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from accelerate import Accelerator
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..config.schema import TrainConfig
@@ -27,7 +26,7 @@ class BatchSource:
         paths: their pictures.
         config: settings of the run.
         accelerator: processes of the run.
-        reconstruct: a batch to x_0_hat, by the frozen UNet.
+        reconstruct: a batch to x_0_hat, by the frozen UNet, or to what a teacher says of it.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class BatchSource:
         paths: list[Path],
         config: TrainConfig,
         accelerator: Accelerator,
-        reconstruct: Callable[[Batch], Tensor],
+        reconstruct: Callable[[Batch], Batch],
     ):
         self.samples, self.config, self.accelerator, self.reconstruct = (
             samples,
@@ -57,10 +56,13 @@ class BatchSource:
         return self.learning == (phase.unet_learns, phase.segmenter_learns)
 
     def enter(self, phase: Phase, step: int) -> None:
-        """Start a phase, or go on with it, at `step`; fill the buffer if the segmenter learns alone."""
+        """Start a phase, or go on with it, at `step`.
+
+        The buffer is filled where the segmenter learns alone, or a student from a teacher.
+        """
         optim, world = self.config.optim, self.accelerator.num_processes
         self.learning = phase.unet_learns, phase.segmenter_learns
-        if phase.unet_learns:
+        if phase.unet_learns and not self.config.distillation.teacher:
             first = step * optim.batch_size
             self.stream = self._stream_of(self.unet_samples, self.portion.micro_batch, first)
         else:

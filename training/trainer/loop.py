@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -202,13 +203,18 @@ class TrainingLoop:
                 self.output, self.state.step, self.state.state_dict(), self.config.log.keep_checkpoints
             )
 
+    def further_figures(self, pipeline: DiffusionADPipeline) -> dict[str, Any]:
+        """Return figures that only this kind of training has; `pipeline` is the finished one."""
+        return {}
+
     def _pipeline(self) -> DiffusionADPipeline:
         """The averaged networks, ready to be saved."""
         unet, segmenter = self.state.ema_unet.module, self.state.ema_segmenter.module
         return build_pipeline(self.config, self.setup.catalog.category, unet, self.scheduler, segmenter)
 
-    def _reconstruct(self, batch: Batch) -> Tensor:
-        """Reconstruct by the averaged UNet, which is the published one."""
+    def _reconstruct(self, batch: Batch) -> Batch:
+        """Reconstruct by the averaged UNet, which is the published one, as "x_0_hat"."""
         batch = {name: value.to(self.accelerator.device) for name, value in batch.items()}
         with torch.no_grad(), self.accelerator.autocast():
-            return denoise(batch, self.state.ema_unet.module, self.scheduler, self.config).x_0_hat
+            unet = self.state.ema_unet.module
+            return {"x_0_hat": denoise(batch, unet, self.scheduler, self.config).x_0_hat}

@@ -65,6 +65,7 @@ def build_pipeline(
         shorter_side=config.data.shorter_side or None,
         antialias=config.data.antialias,
         bit_depth=config.data.bit_depth or None,
+        denoising="distilled" if config.distillation.teacher else "guided",
         t_fine=config.diffusion.t_fine,
         t_coarse=config.diffusion.t_coarse,
         guidance_weight=config.diffusion.guidance_weight,

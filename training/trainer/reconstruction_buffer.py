@@ -22,7 +22,8 @@ class ReconstructionBuffer:
 
     Args:
         samples: endless batches of one sample each.
-        reconstruct: a batch to x_0_hat, [1,3,S,S] in [-1, 1].
+        reconstruct: a batch to what the segmenter learns from beside the picture, by name, [1,C,S,S] each in
+            [-1, 1]: "x_0_hat", and what a teacher says.
         config: settings of the run.
         step: step of the segmenter at which the run starts or goes on.
         rank: index of this process.
@@ -31,7 +32,7 @@ class ReconstructionBuffer:
     def __init__(
         self,
         samples: Iterator[dict[str, Tensor]],
-        reconstruct: Callable[[dict[str, Tensor]], Tensor],
+        reconstruct: Callable[[dict[str, Tensor]], dict[str, Tensor]],
         config: TrainConfig,
         step: int,
         rank: int,
@@ -42,7 +43,7 @@ class ReconstructionBuffer:
         # A picture of 16 bits may have all that it shows in a few of 255 levels.
         dtype, self.levels = (torch.int16, 32767) if config.data.bit_depth else (torch.uint8, 255)
         self.x_0 = torch.empty(size, 3, side, side, dtype=dtype)
-        self.x_0_hat = torch.empty(size, 3, side, side, dtype=torch.float16)
+        self.learnt: dict[str, Tensor] = {}
         self.mask = torch.empty(size, 1, side, side, dtype=torch.bool)
         for _ in range(size - (step % config.optim.buffer_steps == 0)):
             self._add()
@@ -51,7 +52,10 @@ class ReconstructionBuffer:
         batch = next(self.samples)
         slot = self.count % len(self.x_0)
         self.x_0[slot] = ((batch["x_0"][0] + 1) * (self.levels / 2)).round().to(self.x_0.dtype)
-        self.x_0_hat[slot] = self.reconstruct(batch)[0].to("cpu", torch.float16)
+        for name, value in self.reconstruct(batch).items():
+            if name not in self.learnt:
+                self.learnt[name] = torch.empty(len(self.x_0), *value.shape[1:], dtype=torch.float16)
+            self.learnt[name][slot] = value[0].to("cpu", torch.float16)
         self.mask[slot] = batch["mask"][0] > 0
         self.count += 1
 
@@ -62,7 +66,8 @@ class ReconstructionBuffer:
         notices a print upside down, or a surface ground crosswise.
 
         Returns:
-            x_0 and x_0_hat [B,3,c,c] in [-1, 1], mask [B,1,c,c], label [B].
+            x_0 [B,3,c,c] in [-1, 1], mask [B,1,c,c], label [B], and what `reconstruct` gave, such as x_0_hat
+            [B,3,c,c].
         """
         if self.step % self.config.optim.buffer_steps == 0:
             self._add()
@@ -70,11 +75,10 @@ class ReconstructionBuffer:
         self.step += 1
         slots = rng.integers(len(self.x_0), size=self.config.optim.segmenter_batch_size)
         crops = [self._crop(slot, rng) for slot in slots]
-        x_0, x_0_hat, mask = (torch.stack(parts) for parts in zip(*crops, strict=True))
-        label = mask.flatten(1).amax(1).long()
-        return {"x_0": x_0, "x_0_hat": x_0_hat, "mask": mask, "label": label}
+        batch = {name: torch.stack([crop[name] for crop in crops]) for name in crops[0]}
+        return batch | {"label": batch["mask"].flatten(1).amax(1).long()}
 
-    def _crop(self, slot: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _crop(self, slot: int, rng: np.random.Generator) -> dict[str, Tensor]:
         side = self.config.data.image_size
         crop = self.config.optim.segmenter_crop or side
         corner = rng.integers(side - crop + 1, size=2)
@@ -84,4 +88,5 @@ class ReconstructionBuffer:
             corner = np.clip(pixel - rng.integers(crop, size=2), 0, side - crop)
         window = (slot, slice(None), slice(corner[0], corner[0] + crop), slice(corner[1], corner[1] + crop))
         x_0 = self.x_0[window].float() / (self.levels / 2) - 1
-        return x_0, self.x_0_hat[window].float(), self.mask[window].float()
+        learnt = {name: values[window].float() for name, values in self.learnt.items()}
+        return {"x_0": x_0, **learnt, "mask": self.mask[window].float()}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..config.schema import TrainConfig
 from ..run_guard import RunLock, disk_errors
+from .distillation import DistillationLoop
 from .finish import finish
 from .loop import TrainingLoop
 from .setup import set_up
@@ -32,7 +33,7 @@ def train(config: TrainConfig, output: Path, resume: bool = False) -> Path:
         setup = set_up(config, output, resume, lock)
 
         # 1. Take all steps, or those that are left.
-        loop = TrainingLoop(setup, resume)
+        loop = (DistillationLoop if config.distillation.teacher else TrainingLoop)(setup, resume)
         loop.run()
 
         # 2. Calibrate the weights that validation chose, on pictures that chose nothing; test them once.

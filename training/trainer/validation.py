@@ -130,4 +130,5 @@ def _on_squares(pipeline: DiffusionADPipeline) -> DiffusionADPipeline:
     settings = {**pipeline.settings(), "resize_mode": "stretch", "shorter_side": None, "num_noise_samples": 1}
     squares = DiffusionADPipeline(**pipeline.components, **settings)
     squares.set_progress_bar_config(disable=True)
+    squares.takes_blank = True
     return squares

@@ -133,7 +133,7 @@ def test_pictures_of_8_bits_are_cached_in_8_bits_with_the_same_bits_as_ever(tmp_
 def buffer_of(depth: int, x_0: torch.Tensor) -> ReconstructionBuffer:
     config = config_of(depth, "optim.buffer_size=2", "optim.segmenter_crop=0")
     sample = {"x_0": x_0, "mask": torch.zeros(1, 1, 40, 40)}
-    return ReconstructionBuffer(iter([sample] * 9), lambda batch: batch["x_0"], config, 0, 0)
+    return ReconstructionBuffer(iter([sample] * 9), lambda batch: {"x_0_hat": batch["x_0"]}, config, 0, 0)
 
 
 def test_the_replay_buffer_keeps_the_grey_levels_of_a_camera() -> None:

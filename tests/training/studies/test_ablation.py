@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from training.data.catalog import scan
+from training.evaluation.evaluator import segmenter_sees_the_picture_twice
 from training.studies import ablation
-from training.studies.ablation import Ablation, segmenter_sees_the_picture_twice, setting_studies, subset
+from training.studies.ablation import Ablation, setting_studies, subset
 
 
 def run(model: Path, data: Path, output: Path, *studies: str) -> list[dict]:

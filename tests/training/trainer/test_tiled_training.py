@@ -53,6 +53,16 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_a_crop_of_nothing_but_background_stops_no_training(tmp_path: Path) -> None:
+    for i in range(16):
+        pixels = np.full((64, 96, 3), 255, np.uint8)
+        pixels[:20, :20] = np.random.default_rng(i).integers(90, 130, (20, 20, 3))
+        (tmp_path / "good").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "good" / f"{i:03d}.png")
+    words = arguments(tmp_path / "good", tmp_path / "run", "--max-steps", "1", settings=TILED)
+    assert training.main([*words, "--set", "data.foreground=none"]) == 0
+
+
 def test_a_crop_depends_on_seed_epoch_and_index_alone(good_folder: Path) -> None:
     config = load_config("tiny", TILED)
     one, two = (SyntheticAnomalies(paths_of(good_folder), config, seed=7) for _ in range(2))
