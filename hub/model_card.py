@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from diffusionad.inspection.results import percent, score_text
 from diffusionad.loading.hub_models import TAG
-from diffusionad.metric_labels import DETECTION
+from diffusionad.metric_labels import DETECTION, METRIC_LABELS
 
 from .run import FinishedRun
 from .training_data import DataSet
@@ -86,6 +86,8 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         threshold=_threshold(run),
         speed=_speed(run),
         recipe=_recipe(run),
+        distillation=metrics.get("distillation"),
+        compared=METRIC_LABELS,
         command=f" They come from `{metrics['command']}`." if "command" in metrics else "",
         has_config=bool(run.config),
         has_features="feature_memory" in run.components,
@@ -256,7 +258,7 @@ def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
     rows = [
         ("Pictures", "good ones only; defects are synthetic"),
         ("Input", size),
-        ("Denoising", f"one step from t = {settings['t_fine']} and {settings['t_coarse']}, norm-guided"),
+        ("Denoising", _denoising(settings)),
         ("UNet", f"channels {_listed(model['unet_channels'])}" if "unet_channels" in model else ""),
         (
             "Segmenter",
@@ -266,6 +268,12 @@ def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
         ("Time", f"{run.metrics['train_minutes']:.0f} minutes" if "train_minutes" in run.metrics else ""),
     ]
     return [(label, value) for label, value in rows if value]
+
+
+def _denoising(settings: dict[str, Any]) -> str:
+    if settings.get("denoising") == "distilled":
+        return f"one pass from t = {settings['t_fine']}, distilled from norm guidance"
+    return f"one step from t = {settings['t_fine']} and {settings['t_coarse']}, norm-guided"
 
 
 def _listed(numbers: list[int]) -> str:

@@ -124,6 +124,19 @@ def test_the_card_gives_the_figures_without_pretrained_features_beside_those_wit
     assert "EfficientNet-Lite0, Apache-2.0" in content
 
 
+def test_the_card_of_a_student_compares_it_with_its_teacher(finished):
+    assert "## Distilled" not in card_of(finished).content
+    figures = {"image_auroc": 0.9512, "aupro": 0.81, "cpu_ms_per_picture": 31.5}
+    student = figures | {"without_reconstruction": {"image_auroc": 0.55}}
+    teacher = figures | {"image_auroc": 0.9612, "without_reconstruction": {"image_auroc": 0.44}}
+    facts = {"teacher_sha256": "ab" * 32, "student": student, "teacher": teacher}
+    run = dataclasses.replace(finished, settings={**finished.settings, "denoising": "distilled"})
+    content = card_of(with_metrics(run, distillation=facts)).content
+    assert "| image AUROC | 0.9512 | 0.9612 |" in content
+    assert "in place of the reconstruction | 0.5500 | 0.4400 |" in content
+    assert "abababababab" in content and "one pass from t = " in content
+
+
 def test_the_card_promises_nothing_for_a_threshold_set_by_hand(finished):
     for changed in ({"threshold": 0.123}, {"calibration": None}):
         run = dataclasses.replace(finished, settings=finished.settings | changed)

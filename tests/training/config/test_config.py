@@ -137,5 +137,5 @@ def test_settings_are_read_without_torch_and_numpy() -> None:
 
 def test_toml_is_written_as_people_write_it() -> None:
     parsed = tomlkit.parse(to_toml(load_config("tiny")))
-    assert list(parsed) == ["data", "model", "diffusion", "synthesis", "optim", "log"]
+    assert list(parsed) == ["data", "model", "diffusion", "synthesis", "optim", "distillation", "log"]
     assert parsed["optim"]["unet_lr"] == 1e-3
