@@ -15,6 +15,7 @@ _MODULE_OF = {
     "Calibration": "diffusionad.postprocessing.calibration",
     "DiffusionADOutput": "diffusionad.pipeline_output",
     "DiffusionADPipeline": "diffusionad.pipeline",
+    "ExportedPipeline": "diffusionad.deploy.exported",
     "FeatureMemory": "diffusionad.models.feature_memory",
     "MarkMemory": "diffusionad.models.mark_memory",
     "ModelMixin": "diffusers",
@@ -35,6 +36,7 @@ __all__ = sorted(_MODULE_OF)
 if TYPE_CHECKING:
     from diffusers import ModelMixin
 
+    from diffusionad.deploy.exported import ExportedPipeline
     from diffusionad.guidance import guide, norm_guided_one_step, predict_x_0
     from diffusionad.images.image_io import read_image
     from diffusionad.inspection.feature_learning import learn_features

@@ -216,7 +216,7 @@ def norm_guided_one_step(
     t = torch.cat([torch.as_tensor(s, device=x_0.device).reshape(-1).expand(n) for s in (t_fine, t_coarse)])
 
     eps_pred = predict_eps(unet, scheduler, x_t, t)
-    eps_fine, eps_coarse = eps_pred.chunk(2)  # [N,C,S,S] each
+    eps_fine, eps_coarse = eps_pred[:n], eps_pred[n:]  # [N,C,S,S] each; `chunk` would fix N in an export
 
     x_0_fine = predict_x_0(x_t_fine, eps_fine, alpha_bar_fine)
     x_0_coarse = predict_x_0(x_t_coarse, eps_coarse, alpha_bar_coarse).clamp(-1, 1)

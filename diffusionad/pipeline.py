@@ -28,13 +28,11 @@ from diffusionad.images.image_io import ImageSource
 from diffusionad.images.image_processor import (
     ImageInput,
     ImageProcessor,
-    PreparedPicture,
     as_list,
     check_call,
-    collect,
-    tiles_of,
     to_output_type,
 )
+from diffusionad.images.preparation import PreparedPicture, collect, tiles_of
 from diffusionad.images.tiling import Tiling
 from diffusionad.loading.pretrained_mixin import PretrainedMixin
 from diffusionad.models.feature_memory import FeatureMemory

@@ -16,13 +16,14 @@ import diffusionad
 # Room -> rooms that it may import, beside its own modules. "diffusionad" and "training" are the files
 # right in these folders. What training and hub import of the package is not listed: any room but ui.
 ROOMS = {
-    "diffusionad": {"images", "postprocessing", "models", "loading", "inspection", "cli"},
+    "diffusionad": {"images", "postprocessing", "models", "loading", "inspection", "deploy", "cli"},
     "diffusionad.images": set(),
     "diffusionad.postprocessing": {"images"},
     "diffusionad.models": {"images", "postprocessing"},
     "diffusionad.loading": {"diffusionad", "images", "models"},
     "diffusionad.inspection": {"diffusionad", "images", "models", "postprocessing"},
-    "diffusionad.cli": {"diffusionad", "images", "postprocessing", "loading", "inspection", "ui"},
+    "diffusionad.deploy": {"diffusionad", "images", "models", "postprocessing", "loading"},
+    "diffusionad.cli": {"diffusionad", "images", "postprocessing", "loading", "inspection", "deploy", "ui"},
     "diffusionad.ui": {"ui.tabs", "ui.components", "ui.serving"},
     "diffusionad.ui.tabs": {
         "diffusionad", "images", "postprocessing", "inspection", "ui.components", "ui.serving"
@@ -44,9 +45,15 @@ TOPS = ("diffusionad", "training", "hub")
 
 HEAVY = {"accelerate", "gradio", "matplotlib", "skimage", "sklearn", "torchvision"}
 # They also serve an exported model, which runs without torch.
-WITHOUT_TORCH = ("images.image_io", "images.tiling", "inspection.visualize") + tuple(
-    f"postprocessing.{name}" for name in ("scoring", "regions", "roi", "calibration", "drift", "known_marks")
-)
+WITHOUT_TORCH = (
+    "deploy.exported", "deploy.runtimes", "images.image_io", "images.preparation", "images.tiling",
+    "inspection.visualize",
+) + tuple(
+    f"postprocessing.{name}"
+    for name in (
+        "scoring", "regions", "roi", "calibration", "drift", "fusion", "known_marks", "postprocessor"
+    )
+)  # fmt: skip
 
 
 def name_of(path: Path) -> str:

@@ -25,6 +25,11 @@ COMMANDS = {
         "learn_marks_command",
         "Teach a model the marks that good parts carry.",
     ),
+    "export": (
+        "diffusionad.cli.export",
+        "export_command",
+        "Export a model to ONNX or OpenVINO, with proven parity.",
+    ),
     "serve": ("diffusionad.cli.serve", "serve_command", "Open the screens in a browser."),
     "train": ("training.cli", "train_command", "Train a model on pictures of good parts."),
     "distill": (

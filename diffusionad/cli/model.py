@@ -114,6 +114,10 @@ def load_pipeline(
     Raises:
         CannotRun: no such device or model, or a setting that cannot be.
     """
+    from diffusionad.deploy.exported import is_exported
+
+    if is_exported(model):
+        return _load_exported(model, device, dtype, settings)
     import torch
 
     from diffusionad.pipeline import DiffusionADPipeline
@@ -133,6 +137,18 @@ def load_pipeline(
     except ValueError as error:
         raise CannotRun(one_line(error)) from error
     return pipeline.to(device)
+
+
+def _load_exported(model: str, device: str, dtype: str, settings: dict[str, Any] | None) -> Any:
+    """Load an export: it runs on the CPU, in its own precision, without torch."""
+    from diffusionad.deploy.exported import ExportedPipeline
+
+    if device not in ("auto", "cpu") or dtype != "float32":
+        raise CannotRun(f"`{model}` is an export, which runs on the CPU in its own precision.")
+    try:
+        return ExportedPipeline(model).configure(**settings or {})
+    except (OSError, ValueError) as error:
+        raise CannotRun(f"--model: {one_line(error)}") from error
 
 
 def model_source(model: str) -> str:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from diffusionad.images.image_io import resize
 from diffusionad.images.image_processor import ImageInput, ImageProcessor, as_list
-from diffusionad.models.feature_memory import MAPS, PATCHES_MAX, FeatureMemory, greedy_coreset
+from diffusionad.models.feature_memory import PATCHES_MAX, FeatureMemory, greedy_coreset
+from diffusionad.postprocessing.fusion import MAPS
 from diffusionad.postprocessing.scoring import top_mean
 
 if TYPE_CHECKING:

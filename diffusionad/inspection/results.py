@@ -187,17 +187,21 @@ def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
     """
     settings = pipeline.settings()
     calibration = settings.pop("calibration")
+    # An export has no networks of its own, but says what was exported how.
+    exported = getattr(pipeline, "about", None)
+    dtype = str(pipeline.unet.dtype).removeprefix("torch.") if exported is None else exported["precision"]
+    runtime = ("torch", "diffusers") if exported is None else (exported["runtime"],)
     return {
         "model": model,
         "device": str(pipeline.device),
-        "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
+        "dtype": dtype,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": settings,
         "calibration": calibration and {k: v for k, v in calibration.items() if k != "scores"},
         "versions": {
             "diffusionad": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "diffusers", "numpy", "pillow")},
+            **{name: version(name) for name in (*runtime, "numpy", "pillow")},
         },
     }
 

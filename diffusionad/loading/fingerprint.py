@@ -31,8 +31,9 @@ def pipeline_sha256(folder: Path) -> str:
         raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
     saved = read_json(index, folder)
     settings = {name: saved.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
-    for name in ("shorter_side", "bit_depth"):
-        if settings[name] is None:  # models from before there was such a setting keep their hash
+    # Models from before there was such a setting keep their hash.
+    for name, former in {"shorter_side": None, "bit_depth": None, "denoising": "guided"}.items():
+        if settings[name] in (None, former):
             del settings[name]
     segmenter = folder / "segmenter/config.json"
     if segmenter.is_file() and read_json(segmenter, folder).get("known_marks"):

@@ -6,7 +6,6 @@ fills the memory; its weights travel with the model, so loading one needs no pac
 download.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,22 +13,22 @@ import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from diffusionad.images.image_io import resize
 from diffusionad.images.tiling import TiledPicture
 from diffusionad.models.efficientnet_lite0 import STAGES, Lite0, channels_of, load_lite0
+from diffusionad.postprocessing.fusion import (
+    LOGIT_MAX,
+    LOGIT_MIN,
+    MAPS,
+    join,
+    maps_of,
+    smooth_distances,
+    view_size,
+)
 
 PATCHES_MAX = 50_000  # in a memory
-VIEW_PIXELS = (
-    4_000_000  # of a picture as the network sees it: a long strip at full scale would fill the memory
-)
 QUERIES = 1024  # patches that are compared with the memory at a time
-# Standard deviations of the Gaussians that smooth distances and residuals, as shares of the shorter side.
-SMOOTHING, RESIDUAL_SMOOTHING = 4 / 256, 2 / 256
-MAPS = ("distance", "segmenter", "residual")  # in the order of their weights
-LOGIT_MIN, LOGIT_MAX = -12.0, 12.0  # of the segmenter's map; beyond, differences say nothing
 
 
 class FeatureMemory(ModelMixin, ConfigMixin):
@@ -106,9 +105,7 @@ class FeatureMemory(ModelMixin, ConfigMixin):
 
     def size_of(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size at which the network sees a picture of `size` (H, W): 4 megapixels at most."""
-        scale = min(self.config.shorter_side / min(size), (VIEW_PIXELS / (size[0] * size[1])) ** 0.5)
-        height, width = (max(1, round(scale * side)) for side in size)
-        return height, width
+        return view_size(self.config.shorter_side, size)
 
     def distances(self, view: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Return smoothed distances, float32 [H',W'].
@@ -120,9 +117,7 @@ class FeatureMemory(ModelMixin, ConfigMixin):
         picture = torch.from_numpy(view).permute(2, 0, 1)[None]
         if self.device.type != "meta":  # offloaded weights: hooks move both
             picture = picture.to(self.device)
-        coarse = self(picture).cpu().numpy()  # [h,w]
-        full = resize(np.repeat(coarse[..., None], 3, axis=2), size)[..., 0]
-        return gaussian_filter(full, SMOOTHING * min(size), mode="nearest")
+        return smooth_distances(self(picture).cpu().numpy(), size)
 
     def fuse(self, tiled: TiledPicture, view: np.ndarray) -> np.ndarray:
         """Join the segmenter's map, the residual and the distances of a picture: [H',W'] in [0, 1).
@@ -133,33 +128,11 @@ class FeatureMemory(ModelMixin, ConfigMixin):
             tiled: the picture with its reconstruction and the segmenter's map, at the model's size.
             view: the picture at the size of `size_of`, [H,W,3] in [0, 1].
         """
-        maps = self.maps(tiled, view)
-        weights = np.divide(self.config.weights, sum(self.config.weights))
-        units = (self.config[f"{name}_range"] for name in MAPS)
-        odd = sum(w * in_units(maps[n], u) for n, w, u in zip(MAPS, weights, units, strict=True))
-        return (odd / (1 + odd)).astype(np.float32)
+        return join(self.maps(tiled, view), self.config)
 
     def maps(self, tiled: TiledPicture, view: np.ndarray) -> dict[str, np.ndarray]:
         """Return what `fuse` joins, by name, [H',W'] each: "distance", "segmenter" (a logit), "residual"."""
-        residual = np.abs(tiled.picture - tiled.reconstruction).mean(axis=2)
-        size = residual.shape
-        return {
-            "distance": self.distances(view, size),
-            "segmenter": to_logit(tiled.anomaly_map),
-            "residual": gaussian_filter(residual, RESIDUAL_SMOOTHING * min(size), mode="nearest"),
-        }
-
-
-def to_logit(anomaly_map: np.ndarray) -> np.ndarray:
-    """Return the logit of map values in [0, 1], within +-12."""
-    p = anomaly_map.astype(np.float64).clip(1e-9, 1 - 1e-9)
-    return np.log(p / (1 - p)).clip(LOGIT_MIN, LOGIT_MAX)
-
-
-def in_units(values: np.ndarray, unit: Sequence[float]) -> np.ndarray:
-    """Return values so that `unit` is 0 and 1; none is below 0."""
-    zero, one = unit
-    return ((values - zero) / (one - zero)).clip(0)
+        return maps_of(tiled, self.distances(view, tiled.picture.shape[:2]))
 
 
 def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,8 @@ import torch
 
 from diffusionad.images.tiling import TiledPicture
 from diffusionad.models.efficientnet_lite0 import channels_of, load_lite0
-from diffusionad.models.feature_memory import FeatureMemory, greedy_coreset, in_units, to_logit
+from diffusionad.models.feature_memory import FeatureMemory, greedy_coreset
+from diffusionad.postprocessing.fusion import in_units, to_logit
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +54,12 @@ def test_distances_come_at_the_size_that_is_asked_for(memory, make_pictures):
 def test_pictures_keep_their_shape_at_the_size_of_the_memory():
     memory = FeatureMemory(shorter_side=256)
     assert memory.size_of((512, 1024)) == (256, 512) and memory.size_of((100, 50)) == (512, 256)
+    assert memory.size_of((230, 630)) == (256, 704)  # multiples of 16
 
 
 def test_a_long_strip_is_seen_smaller_and_not_in_full():
     height, width = FeatureMemory(shorter_side=512).size_of((1000, 300_000))
-    assert height * width == pytest.approx(4e6, rel=0.01) and width / height == pytest.approx(300, rel=0.01)
+    assert height * width == pytest.approx(4e6, rel=0.05) and width / height == pytest.approx(300, rel=0.05)
 
 
 def fused(memory: FeatureMemory, **changed) -> np.ndarray:

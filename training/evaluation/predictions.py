@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.images.image_processor import PreparedPicture
+from diffusionad.images.preparation import PreparedPicture
 from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 
 from ..data.catalog import Record

@@ -25,7 +25,8 @@ from tqdm import tqdm
 from diffusionad import AnomalySegmenter, DiffusionADPipeline
 from diffusionad.cli.options import CannotRun, data_option, model_option, output_option, run
 from diffusionad.files import replacing
-from diffusionad.images.image_processor import ImageProcessor, collect
+from diffusionad.images.image_processor import ImageProcessor
+from diffusionad.images.preparation import collect
 from diffusionad.loading.pretrained import find_folder
 from diffusionad.metric_labels import METRIC_LABELS
 from diffusionad.postprocessing.postprocessor import Postprocessor

@@ -1,0 +1,114 @@
+"""Export of a pipeline: graphs, settings beside them, and the proof that both say the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusionad
+from diffusionad.deploy.exported import ABOUT, ExportedPipeline
+from diffusionad.deploy.graph import write_onnx
+from diffusionad.deploy.parity import Parity, compare
+from diffusionad.deploy.runtimes import FORMATS, PRECISIONS, check_installed
+from diffusionad.files import file_sha256, replacing
+from diffusionad.images.image_io import read_image
+from diffusionad.pipeline import DiffusionADPipeline
+from diffusionad.postprocessing.fusion import MAPS
+
+PARITY = "parity.json"
+
+
+def export(
+    pipeline: DiffusionADPipeline,
+    output: Path,
+    pictures: list[Path],
+    format: str = "onnx",
+    precision: str = "fp32",
+    pipeline_sha256: str | None = None,
+) -> Parity:
+    """Export a pipeline, compare both on pictures, and keep the export only where no verdict differs.
+
+    Args:
+        pipeline: on a CPU, in float32, with one step and without a `MarkMemory`.
+        output: folder that does not exist yet.
+        pictures: files that both inspect.
+        format: "onnx" or "openvino".
+        precision: "fp32", or "bf16" with OpenVINO.
+        pipeline_sha256: hash of the saved pipeline, to be kept with the export.
+
+    Returns:
+        What differs.
+
+    Raises:
+        ValueError: a pipeline, format or precision that cannot be exported; a picture that cannot be read; or
+            verdicts that differ by more than the precision explains. Nothing is left behind.
+    """
+    check_exportable(pipeline, format, precision)
+    if not pictures:
+        raise ValueError("`pictures` is empty; name real pictures on which pipeline and export are compared.")
+    for picture in pictures:  # before a graph is made, which takes half a minute
+        read_image(picture, bit_depth=pipeline.config.bit_depth)
+    if output.exists():
+        raise ValueError(f"`{output}` exists; choose another folder.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as partial:
+        partial.mkdir()
+        names = write_onnx(pipeline, partial)
+        if format == "openvino":
+            names = _to_openvino(partial, names)
+        about = {
+            "format": format,
+            "precision": precision,
+            "diffusionad": diffusionad.__version__,
+            "pipeline_sha256": pipeline_sha256,
+            "graphs": {name: file_sha256(partial / name) for name in names},
+            "settings": pipeline.settings(),
+            "features": _features(pipeline),
+        }
+        (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        parity = compare(pipeline, ExportedPipeline(partial), pictures)
+        parity.check(precision)
+        (partial / PARITY).write_text(json.dumps(parity.to_dict(), indent=1) + "\n", encoding="utf-8")
+    return parity
+
+
+def check_exportable(pipeline: DiffusionADPipeline, format: str, precision: str) -> None:
+    """Raise a ValueError that says why a pipeline cannot be exported so, and what to do."""
+    if format not in FORMATS:
+        raise ValueError(f"`format` is {format!r}; use one of {', '.join(FORMATS)}.")
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` is {precision!r}; use one of {', '.join(PRECISIONS)}.")
+    if format == "onnx" and precision != "fp32":
+        raise ValueError(f"`precision` is {precision!r}, but ONNX Runtime computes in fp32; use openvino.")
+    check_installed("onnx" if format == "onnx" else "openvino")
+    if pipeline.config.num_inference_steps > 1:
+        raise ValueError(
+            f"`num_inference_steps` is {pipeline.config.num_inference_steps}; only one step is exported: "
+            "`configure(num_inference_steps=1)`, and calibrate again."
+        )
+    if pipeline.mark_memory is not None:
+        raise ValueError(
+            "`mark_memory` is not exported; load the pipeline with `mark_memory=None`, and calibrate again."
+        )
+
+
+def _features(pipeline: DiffusionADPipeline) -> dict[str, Any] | None:
+    """Return what joins the maps, as far as it lies outside of the graph."""
+    memory = pipeline.feature_memory
+    if memory is None:
+        return None
+    names = ["shorter_side", "weights", *(f"{name}_range" for name in MAPS)]
+    return {name: memory.config[name] for name in names}
+
+
+def _to_openvino(folder: Path, names: list[str]) -> list[str]:
+    """Turn ONNX graphs into OpenVINO's, each an .xml and a .bin; return their names."""
+    import openvino
+
+    written = []
+    for name in names:
+        stem = Path(name).stem
+        model = openvino.convert_model(str(folder / name))
+        openvino.save_model(model, str(folder / f"{stem}.xml"), compress_to_fp16=False)
+        (folder / name).unlink()
+        written += [f"{stem}.xml", f"{stem}.bin"]
+    return written

@@ -1,0 +1,74 @@
+"""The parity gate: an export says what its pipeline says, or it is not kept."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffusionad.deploy.exported import ExportedPipeline
+from diffusionad.pipeline import DiffusionADPipeline
+
+# Largest difference of a score that a precision explains. A verdict may flip only where the score is that
+# near the threshold.
+MARGINS = {"fp32": 1e-3, "bf16": 0.05}
+MAP_DIFFERENCE = 1e-3  # in fp32
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What differs between a pipeline and its export.
+
+    Attributes:
+        pictures: number of pictures that were compared.
+        map_difference: largest absolute difference of a map pixel, in [0, 1].
+        score_difference: largest absolute difference of a score.
+        flips: pictures whose verdict differs, by file, with the distance of their score to the threshold.
+    """
+
+    pictures: int
+    map_difference: float
+    score_difference: float
+    flips: dict[str, float]
+
+    def check(self, precision: str) -> None:
+        """Raise a ValueError where more differs than the precision explains."""
+        margin = MARGINS[precision]
+        wrong = {name: gap for name, gap in self.flips.items() if gap > margin}
+        if wrong:
+            name, gap = next(iter(wrong.items()))
+            raise ValueError(
+                f"the export is not kept: {len(wrong)} of {self.pictures} verdicts differ, such as that of "
+                f"`{name}`, {gap:.2g} from the threshold (margin {margin:g}); export it in fp32."
+            )
+        limits = {"score": margin} | ({"map": MAP_DIFFERENCE} if precision == "fp32" else {})
+        found = {"score": self.score_difference, "map": self.map_difference}
+        for what, limit in limits.items():
+            if not found[what] <= limit:
+                raise ValueError(
+                    f"the export is not kept: a {what} differs by {found[what]:.2g}, more than the {limit:g} "
+                    f"that {precision} explains."
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON types."""
+        return asdict(self)
+
+
+def compare(pipeline: DiffusionADPipeline, exported: ExportedPipeline, pictures: Sequence[Path]) -> Parity:
+    """Inspect pictures with a pipeline and its export.
+
+    Raises:
+        ValueError: a picture that cannot be used.
+        FileNotFoundError: no such picture.
+    """
+    maps, scores, flips = 0.0, 0.0, {}
+    pipeline.set_progress_bar_config(disable=True)
+    for picture in pictures:
+        ours, theirs = pipeline(str(picture)), exported(str(picture))
+        maps = max(maps, float(np.abs(ours.anomaly_map[0] - theirs.anomaly_map[0]).max()))
+        scores = max(scores, float(abs(ours.score[0] - theirs.score[0])))
+        if bool(ours.is_anomalous[0]) != bool(theirs.is_anomalous[0]):
+            flips[picture.name] = float(abs(ours.score[0] - ours.threshold))
+    return Parity(len(pictures), maps, scores, flips)
