@@ -79,7 +79,7 @@ def rows_of(run_folder: Path, minutes: float) -> list[dict[str, Any]]:
     """Return a row for each form that the run has measured, the pretrained features first."""
     metrics = json.loads((run_folder / "metrics.json").read_text(encoding="utf-8"))
     facts = {"minutes": minutes, "train_minutes": metrics["train_minutes"], "steps": metrics["steps"]}
-    facts |= {name: metrics[name] for name in FIDELITY if name in metrics}
+    facts |= {name: value for name, value in metrics["reconstruction"].items() if name in FIDELITY}
     forms = {FROM_SCRATCH: metrics}
     if "from_scratch" in metrics:
         forms = {WITH_FEATURES: metrics, FROM_SCRATCH: metrics["from_scratch"]}

@@ -5,7 +5,10 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from diffusionad import DiffusionADPipeline
+from diffusionad.deploy.export import export
 from training.benchmarks.latency import main as latency
 from training.benchmarks.memory import main as memory
 from training.benchmarks.report import write_report
@@ -43,6 +46,21 @@ def test_latency_times_the_networks_of_a_preset(tmp_path: Path) -> None:
     report = json.loads(output.read_text())
     assert [row["batch"] for row in report["rows"]][:2] == [1, 8] and report["image_size"] == 32
     assert all(row["ms_per_picture_min"] > 0 for row in report["rows"])
+    assert report["gflop_per_picture"] > 0 and report["matrix_gflops"]["float32"] > 1
+    table = output.with_suffix(".md").read_text().splitlines()
+    assert table[2].startswith("| torch float32 | 1 |") and table[2].endswith("| 1.0 |")
+
+
+def test_latency_times_exports_beside_their_model(tiny_model_folder, make_pictures, tmp_path, capsys) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
+    Image.fromarray(make_pictures(1)[0]).save(tmp_path / "part.png")
+    export(DiffusionADPipeline.from_pretrained(tiny_model_folder), tmp_path / "e", [tmp_path / "part.png"])
+    words = ["--model", str(tiny_model_folder), "--output", str(tmp_path / "l.json"), "--repeats", "1"]
+    assert latency([*words, "--exported", str(tmp_path / "e")]) == 0
+    rows = json.loads((tmp_path / "l.json").read_text())["rows"]
+    assert [row["form"] for row in rows[-2:]] == ["e: onnxruntime fp32"] * 2
+    assert latency([*words, "--exported", str(tmp_path)]) == 2
+    assert "exported.json` is missing" in capsys.readouterr().err
 
 
 def test_an_unknown_preset_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
