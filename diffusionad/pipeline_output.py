@@ -31,7 +31,8 @@ class DiffusionADOutput(BaseOutput):
         is_anomalous: bool [N], score above the threshold (and a region left, when `min_region_area` is set).
         p_value: float64 [N] in (0, 1], probability that a normal picture scores this high; None without a
             calibration that fits the settings of this call.
-        mask: list of N bool [H_i,W_i], map above `pixel_threshold`, regions that are too small left out.
+        mask: list of N bool [H_i,W_i], map above `pixel_threshold`, regions that are too small left out; of a
+            defective picture without such a pixel, those that made its score.
         reconstruction: the anomaly-free pictures at the model's size, by `output_type`: "pil" a list of N RGB
             images, "np" float32 [N,S,S,3] in [0, 1], "pt" float32 [N,3,S,S] in [0, 1]; in tiles, where sizes
             differ, "np" a list of N [H'_i,W'_i,3] and "pt" a list of N [3,H'_i,W'_i].

@@ -10,7 +10,7 @@ from diffusionad.images.image_io import resize
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.regions import Region, find_regions
 from diffusionad.postprocessing.roi import region_of_interest
-from diffusionad.postprocessing.scoring import top_mean
+from diffusionad.postprocessing.scoring import top_values
 
 
 @dataclass
@@ -20,7 +20,8 @@ class Finding:
     Attributes:
         anomaly_map: float32 [H,W] in [0, 1], at the picture's own size.
         score: in [0, 1].
-        mask: bool [H,W], map above the pixel threshold without regions that are too small.
+        mask: bool [H,W], map above the pixel threshold without regions that are too small; where nothing is,
+            but the score is above its threshold, the pixels that made the score.
         regions: highest peak first, in the picture's own pixels.
         is_anomalous: score above the threshold, and a region left when `min_region_area` is set.
     """
@@ -67,11 +68,14 @@ class Postprocessor:
         """
         area = self.settings["image_size"] ** 2
         inside = self.inside(anomaly_map.shape)
-        score = top_mean(anomaly_map, self.settings["top_fraction"], inside, area)
+        made_score = top_values(anomaly_map, self.settings["top_fraction"], inside, area)
+        score = float(made_score.mean(dtype=np.float64))
         full = resize(anomaly_map, size).clip(0, 1)
         min_area = self.settings["min_region_area"]
         mask, regions = find_regions(full, full > self.pixel_threshold, min_area)
         is_anomalous = score > self.settings["threshold"] and (not min_area or len(regions) > 0)
+        if is_anomalous and not regions:  # no defective verdict without its place
+            mask, regions = find_regions(full, full >= min(made_score[0], full.max()))
         return Finding(full, score, mask, regions, is_anomalous)
 
     def p_values(self, score: np.ndarray) -> np.ndarray | None:
