@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from diffusionad.loading.bundled import demo_model, demo_models
+from diffusionad.loading.bundled import check_whole, demo_model, demo_models
 from diffusionad.loading.components import COMPONENTS, OPTIONAL, load_component
 from diffusionad.loading.hub_errors import hub_errors
 from diffusionad.loading.model_files import read_json, remedy, require_file, weights_name
@@ -75,6 +75,7 @@ def load_parts(
     given = {name: settings[name] for name in COMPONENTS if name in settings}
     overrides = {name: value for name, value in settings.items() if name not in COMPONENTS}
     folder = find_folder(name_or_path, variant, **where)
+    check_whole(folder)
     index = read_index(folder, pipeline_class.__name__)
     parts = {
         name: load_component(folder, name, index.get(name), dtypes[name], variant)

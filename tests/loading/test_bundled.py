@@ -1,6 +1,7 @@
 """The embedded models work offline, straight from the package."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 
 import diffusionad
 from diffusionad import DiffusionADPipeline
+from diffusionad.loading import bundled
 from diffusionad.loading.fingerprint import pipeline_sha256
 
 
@@ -52,3 +54,28 @@ def test_the_examples_are_small_enough_to_ship() -> None:
 
 def test_there_is_an_embedded_object_and_an_embedded_texture() -> None:
     assert diffusionad.demo_models() == ["fabric", "washer"]
+
+
+@pytest.fixture
+def assets(tmp_path, monkeypatch):
+    """A copy of one embedded model, in place of the package's."""
+    shutil.copytree(bundled.ASSETS / "washer", tmp_path / "assets/washer")
+    monkeypatch.setattr(bundled, "ASSETS", tmp_path / "assets")
+    return tmp_path / "assets"
+
+
+@pytest.mark.parametrize("file", ["unet/diffusion_pytorch_model.safetensors", "segmenter/config.json"])
+def test_a_damaged_embedded_model_is_an_error(assets, file):
+    path = assets / "washer" / file
+    content = path.read_bytes()
+    changed = content[:-1] + bytes([content[-1] ^ 1]) if path.suffix != ".json" else content + b" "
+    path.write_bytes(changed)
+    with pytest.raises(ValueError, match="changed or damaged; install the package again"):
+        diffusionad.DiffusionADPipeline.from_pretrained("washer")
+
+
+def test_a_copy_of_an_embedded_model_may_be_changed(assets, tmp_path):
+    copy = shutil.copytree(assets / "washer", tmp_path / "mine")
+    pipeline = diffusionad.DiffusionADPipeline.from_pretrained(copy, threshold=0.3, seed=7, calibration=None)
+    pipeline.save_pretrained(copy)
+    assert diffusionad.DiffusionADPipeline.from_pretrained(copy).config.seed == 7
