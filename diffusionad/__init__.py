@@ -18,6 +18,7 @@ _MODULE_OF = {
     "ExportedPipeline": "diffusionad.deploy.exported",
     "FeatureMemory": "diffusionad.models.feature_memory",
     "MarkMemory": "diffusionad.models.mark_memory",
+    "PictureResult": "diffusionad.picture_result",
     "ModelMixin": "diffusers",
     "OfficialUNet": "diffusionad.models.official_unet",
     "calibrate": "diffusionad.postprocessing.calibration",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from diffusionad.models.mark_memory import MarkMemory
     from diffusionad.models.official_unet import OfficialUNet
     from diffusionad.models.segmenter import AnomalySegmenter
+    from diffusionad.picture_result import PictureResult
     from diffusionad.pipeline import DiffusionADPipeline
     from diffusionad.pipeline_output import DiffusionADOutput
     from diffusionad.postprocessing.calibration import Calibration, calibrate

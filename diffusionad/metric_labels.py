@@ -52,7 +52,7 @@ DETECTION = {
 }
 RATES = {
     "detection_rate": MetricLabel("found", "found", "defective parts found"),
-    "false_alarm_rate": MetricLabel("false alarms", "false alarms", "good parts called anomalous"),
+    "false_alarm_rate": MetricLabel("false alarms", "false alarms", "good parts called defective"),
 }
 RECONSTRUCTION = {
     "psnr_normal_db": MetricLabel("PSNR on good parts, dB", "PSNR, dB", "PSNR on good parts, dB", decimals=2),

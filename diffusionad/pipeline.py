@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DModel
+from PIL import Image
 from torch import Tensor
 
 from diffusionad.guidance import (
@@ -219,7 +220,7 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
         noises = self._draw_noise(settings, generator)
         view_size = None if self.feature_memory is None else self.feature_memory.size_of
         timer = StageTimer(device)
-        results: list[tuple[Finding, list[KnownMark], Any]] = []
+        results: list[tuple[Image.Image, Finding, list[KnownMark], Any]] = []
         for batch in self._batches(sources, batch_size):
             # 1. Preprocess: pictures of any size and kind come to the model's size, as one tile or several.
             pictures = [processor.prepare(s, len(results) + i, view_size) for i, s in enumerate(batch)]
@@ -243,7 +244,8 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
                 if self.mark_memory is not None:
                     model_map, marks = self.mark_memory.fade(model_map, picture.tiled, picture.size)
                 reconstruction = to_output_type(picture.tiled.reconstruction, output_type)
-                results.append((postprocess(model_map, picture.size), marks, reconstruction))
+                found = postprocess(model_map, picture.size)
+                results.append((picture.picture, found, marks, reconstruction))
             timer.lap("score")
         # 7. Output: verdicts, and pictures in the form that the caller asked for.
         self.maybe_free_model_hooks()
@@ -329,6 +331,15 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
     def settings(self) -> dict[str, Any]:
         """The saved settings by name, without the components."""
         return {k: v for k, v in self.config.items() if k not in self.components and not k.startswith("_")}
+
+    def __repr__(self) -> str:
+        config, side = self.config, self.config.image_size
+        parts = ", ".join(name for name, part in self.components.items() if part is not None)
+        return (
+            f"DiffusionADPipeline(category={config.category!r}, {config.resize_mode} {side} x {side}, "
+            f"threshold {config.threshold:.3f}{'' if config.calibration else ' (not calibrated)'}, "
+            f"{parts}, {self.device})"
+        )
 
     def count_tiles(self, size: tuple[int, int]) -> int:
         """How many times the networks look at a picture of this size, (H, W): once, or once a tile."""

@@ -10,15 +10,17 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from diffusionad.picture_result import ByPicture
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.regions import Region
+from diffusionad.postprocessing.verdict import Verdict
 
 STAGES = ("preprocess", "denoise", "segment", "score")
 
 
-@dataclass
-class DiffusionADOutput(BaseOutput):
+@dataclass(repr=False)
+class DiffusionADOutput(ByPicture, BaseOutput):
     """Anomaly maps, scores, verdicts and reconstructions of N pictures.
 
     The networks see a picture at the model's size H'_i x W'_i: S x S when it is stretched, its own shape when
@@ -43,6 +45,12 @@ class DiffusionADOutput(BaseOutput):
         pixel_threshold: the threshold that was applied to maps, in [0, 1]: the calibration's own at its
             threshold, else the same as `threshold`.
         timings: seconds of the whole call by stage: "preprocess", "denoise", "segment", "score", "total".
+        picture: the N pictures as they were read, RGB at their own size.
+        verdict: of each picture, with the words and the promise of its calibration.
+
+    `result["score"]` and `result.score` are a field of all pictures. `result[0]` is everything about the
+    first picture, a `PictureResult`; `len(result)` counts pictures, and a loop over the result yields them.
+    A tuple of the fields comes from `return_dict=False`.
     """
 
     anomaly_map: list[np.ndarray]
@@ -56,10 +64,12 @@ class DiffusionADOutput(BaseOutput):
     threshold: float
     pixel_threshold: float
     timings: dict[str, float]
+    picture: list[Image.Image]
+    verdict: list[Verdict]
 
 
 def build_output(
-    results: list[tuple[Finding, list[KnownMark], Any]],
+    results: list[tuple[Image.Image, Finding, list[KnownMark], Any]],
     postprocess: Postprocessor,
     timings: dict[str, float],
     output_type: str,
@@ -68,13 +78,13 @@ def build_output(
     """Turn the results of N pictures into the output of a call.
 
     Args:
-        results: of each picture: what its map says, the marks that were faded, its reconstruction.
+        results: of each picture: itself, what its map says, the marks that were faded, its reconstruction.
         postprocess: what judged the maps.
         timings: seconds by stage.
         output_type: form of the reconstructions, "pil", "np" or "pt".
         is_one_size: reconstructions are of one size; "np" and "pt" are stacked then.
     """
-    findings, known_marks, reconstructions = (list(column) for column in zip(*results, strict=True))
+    pictures, findings, known_marks, reconstructions = (list(column) for column in zip(*results, strict=True))
     if is_one_size and output_type != "pil":
         reconstructions = (np if output_type == "np" else torch).stack(reconstructions)  # type: ignore[attr-defined]
     score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
@@ -90,6 +100,10 @@ def build_output(
         threshold=postprocess.threshold,
         pixel_threshold=postprocess.pixel_threshold,
         timings=timings,
+        picture=pictures,
+        verdict=[
+            postprocess.verdict(found, len(marks)) for found, marks in zip(findings, known_marks, strict=True)
+        ],
     )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCardData
 
-from diffusionad.inspection.results import percent, score_text
 from diffusionad.loading.hub_models import TAG
 from diffusionad.metric_labels import DETECTION, METRIC_LABELS
+from diffusionad.postprocessing.verdict import percent, score_text
 
 from .run import FinishedRun
 from .training_data import DataSet
@@ -192,20 +192,20 @@ def _calibration(run: FinishedRun) -> dict[str, Any] | None:
 
 def _threshold(run: FinishedRun) -> str:
     metrics, calibration = run.metrics, _calibration(run)
-    text = f"Pictures that score above {score_text(run.settings['threshold'], 4)} are anomalous. "
+    text = f"Pictures that score above {score_text(run.settings['threshold'], 4)} are called defective. "
     if calibration is None:
         text += "The threshold was set by hand and promises no false-alarm rate. "
     else:
         text += (
             f"The threshold promises that at most {percent(calibration['rate'])} of good parts are called "
-            f"anomalous, whatever the distribution of the scores; it comes from {calibration['n']} good "
+            f"defective, whatever the distribution of the scores; it comes from {calibration['n']} good "
             "pictures that took no part in training or in any choice. "
         )
     parts = []
     if "false_alarm_rate" in metrics:
         parts.append(
             f"{percent(metrics['false_alarm_rate'])} of the {metrics['n_good']} good pictures were called "
-            "anomalous"
+            "defective"
         )
     if "detection_rate" in metrics:
         parts.append(

@@ -13,8 +13,6 @@ from safetensors.torch import load_file, save_file
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.images.image_io import find_images, read_image
-from diffusionad.inspection.panel import panel
-from diffusionad.inspection.results import verdicts_of
 from diffusionad.loading.fingerprint import WEIGHTS, pipeline_sha256
 from diffusionad.loading.hub_models import MAX_EXAMPLES, MAX_EXTRA_BYTES
 
@@ -112,10 +110,7 @@ def _write_examples(run: FinishedRun, examples: Sequence[str], output: Path) -> 
         if copy.stat().st_size > MAX_EXTRA_BYTES:
             raise ValueError(f"`--examples`: `{path}` is too large; shrink it first.")
     shown = next((path for path in paths if not path.stem.startswith("good")), paths[0])
-    result = pipeline(shown)
-    verdict = verdicts_of(result, pipeline.config.calibration)[0]
-    parts = result.reconstruction[0], result.anomaly_map[0], result.mask[0]
-    panel(read_image(shown, bit_depth=bit_depth), *parts, verdict).save(output / PANEL, optimize=True)
+    pipeline(shown)[0].panel().save(output / PANEL, optimize=True)
     return PANEL
 
 

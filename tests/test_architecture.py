@@ -47,11 +47,12 @@ HEAVY = {"accelerate", "gradio", "matplotlib", "skimage", "sklearn", "torchvisio
 # They also serve an exported model, which runs without torch.
 WITHOUT_TORCH = (
     "deploy.exported", "deploy.runtimes", "images.image_io", "images.preparation", "images.tiling",
-    "inspection.visualize",
+    "inspection.panel", "inspection.visualize", "picture_result",
 ) + tuple(
     f"postprocessing.{name}"
     for name in (
-        "scoring", "regions", "roi", "calibration", "drift", "fusion", "known_marks", "postprocessor"
+        "scoring", "regions", "roi", "calibration", "drift", "fusion", "known_marks", "postprocessor",
+        "repair", "verdict"
     )
 )  # fmt: skip
 

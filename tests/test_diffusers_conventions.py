@@ -20,9 +20,9 @@ def test_a_tuple_holds_the_fields_of_the_output(tiny_pipeline, make_pictures):
     pictures = make_pictures(2)
     output = tiny_pipeline(pictures)
     values = tiny_pipeline(pictures, return_dict=False)
-    assert isinstance(values, tuple) and len(values) == len(output)
+    assert isinstance(values, tuple) and len(values) == len(output.keys())
     for value, (name, expected) in zip(values, output.items(), strict=True):
-        if name != "timings":
+        if name not in ("timings", "picture"):
             np.testing.assert_equal(value, expected)
 
 
@@ -30,7 +30,7 @@ def test_the_output_is_read_by_name_key_and_index(tiny_pipeline, make_pictures):
     output = tiny_pipeline(make_pictures(1))
     assert isinstance(output, DiffusionADOutput)
     assert output["score"] is output.score
-    assert output[1] is output.score
+    assert output[0].score == output.score[0]
 
 
 def test_a_saved_pipeline_gives_the_same_bits(tiny_pipeline, make_pictures, tmp_path: Path):

@@ -92,7 +92,7 @@ def _check(data: tuple[str, ...], model: str, output: Path | None, rate: float |
 
 
 def _calibration_text(calibration: "Calibration", output: Path) -> str:
-    from diffusionad.inspection.results import percent, score_text
+    from diffusionad.postprocessing.verdict import percent, score_text
 
     smallest = 1 / (calibration.n + 1)
     pixel_threshold = calibration.pixel_threshold_at(calibration.threshold)

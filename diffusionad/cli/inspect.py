@@ -48,12 +48,12 @@ Examples:
 Written to the output folder:
   results.csv, results.json   score, verdict, p-value and regions of each picture, whole or not at all
   overlays/                   heat map and contours over each picture
-  panels/                     with --panels: picture, reconstruction, heat map and overlay side by side
+  panels/                     with --panels: picture, repaired part, heat map and overlay side by side
   watched.jsonl               with --watch, instead of results.*: a line per picture, the watch's memory
 
 \b
 Exit status:
-  0  done    1  something is anomalous, with --fail-on-anomaly    2  it cannot be done; stderr says why
+  0  done    1  something is defective, with --fail-on-anomaly    2  it cannot be done; stderr says why
   130  interrupted; what was inspected until then is written
 """
 
@@ -71,7 +71,7 @@ class Inspection:
         batch_size: pictures per network call on a GPU.
         panels: draw side-by-side pictures.
         overlays: draw overlays.
-        fail_on_anomaly: exit with 1 when something is anomalous.
+        fail_on_anomaly: exit with 1 when something is defective.
         quiet: print errors only, and the lines of a watch.
     """
 
@@ -95,7 +95,7 @@ class Inspection:
 @click.option("--batch-size", type=int, default=8, metavar="N", help="Pictures at a time, on a GPU (8).")
 @click.option("--panels", is_flag=True, help="Also draw side-by-side pictures.")
 @click.option("--no-overlays", is_flag=True, help="Draw no overlays.")
-@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when something is anomalous.")
+@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when something is defective.")
 @click.option("--quiet", is_flag=True, help="Print errors only (and the lines of a watch).")
 @click.option(
     "--watch",
@@ -119,7 +119,7 @@ def inspect_command(
     no_overlays: bool,
     **options: Any,
 ) -> int:
-    """Find anomalies in pictures, or in those that arrive in a folder.
+    """Find defects in pictures, or in those that arrive in a folder.
 
     Settings that are not given are taken from the model.
     """
@@ -227,17 +227,17 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
         return EXIT_INTERRUPTED
     if summary["unreadable"] == summary["pictures"]:
         raise CannotRun(f"none of the {summary['pictures']} pictures could be inspected.")
-    return EXIT_ANOMALY if summary["anomalous"] and inspection.fail_on_anomaly else 0
+    return EXIT_ANOMALY if summary["defective"] and inspection.fail_on_anomaly else 0
 
 
 def _summary_text(
     output: Path, pipeline: "DiffusionADPipeline", summary: dict[str, int | bool], seconds: float
 ) -> str:
-    from diffusionad.inspection.results import percent, score_text
+    from diffusionad.postprocessing.verdict import percent, score_text
 
     config = pipeline.config
     n = summary["pictures"]
-    text = f"{n} picture{'s' * (n != 1)}: {summary['anomalous']} anomalous, {summary['normal']} normal"
+    text = f"{n} picture{'s' * (n != 1)}: {summary['defective']} defective, {summary['good']} good"
     if summary["unreadable"]:
         text += f", {summary['unreadable']} could not be inspected"
     text += f" ({seconds:.1f} s)" if summary["complete"] else " (interrupted)"
@@ -246,7 +246,7 @@ def _summary_text(
         text += "with these settings: it promises no false-alarm rate."
     else:
         rate, n = config.calibration["rate"], config.calibration["n"]
-        text += f"\nOf normal pictures, at most {percent(rate)} are expected above the threshold "
+        text += f"\nOf good parts, at most {percent(rate)} are expected above the threshold "
         text += f"{score_text(config.threshold)} (n = {n})."
     return f"{text}\nResults: {output / 'results.csv'}, {output / 'results.json'}"
 

@@ -14,7 +14,11 @@ PACKAGE = Path(diffusionad.__file__).parent
 
 # Command -> (module, click command in it, one line for `diffusionad --help`).
 COMMANDS = {
-    "inspect": ("diffusionad.cli.inspect", "inspect_command", "Find anomalies in pictures."),
+    "inspect": (
+        "diffusionad.cli.inspect",
+        "inspect_command",
+        "Find defects in pictures.",
+    ),
     "calibrate": (
         "diffusionad.cli.calibrate",
         "calibrate_command",

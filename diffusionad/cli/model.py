@@ -73,10 +73,10 @@ def score_settings(command: Command) -> Command:
 def verdict_settings(command: Command) -> Command:
     """Declare the options for settings that turn scores into verdicts."""
     threshold = click.option(
-        "--threshold", type=float, metavar="X", help="Scores above are anomalous; in 0..1."
+        "--threshold", type=float, metavar="X", help="Scores above are defective; in 0..1."
     )
     area = click.option(
-        "--min-region-area", type=int, metavar="PIXELS", help="Smaller regions are no anomaly."
+        "--min-region-area", type=int, metavar="PIXELS", help="Smaller regions are no defect."
     )
     return threshold(area(command))
 

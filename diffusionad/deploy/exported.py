@@ -19,14 +19,16 @@ from PIL import Image
 from diffusionad.deploy.runtimes import FORMATS, PRECISIONS, load_graph
 from diffusionad.files import file_sha256
 from diffusionad.images.image_io import ImageSource
-from diffusionad.images.preparation import Preparation, PreparedPicture, collect, tiles_of
+from diffusionad.images.preparation import Preparation, PreparedPicture, collect, tiles_of, to_pil
 from diffusionad.loading.model_files import read_json, remedy, require_file
+from diffusionad.picture_result import ByPicture
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.fusion import MAPS, join, maps_of, smooth_distances, view_size
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.regions import Region
 from diffusionad.postprocessing.roi import encode_roi, read_roi
+from diffusionad.postprocessing.verdict import Verdict
 from diffusionad.settings import SCORE_SETTINGS, check_settings
 
 ABOUT = "exported.json"
@@ -35,8 +37,8 @@ OUTPUT_TYPES = ("pil", "np")
 T_MAX = 10_000  # timesteps: the schedule itself is in the graph
 
 
-@dataclass
-class ExportedOutput:
+@dataclass(repr=False)
+class ExportedOutput(ByPicture):
     """The fields of `DiffusionADOutput`, which says what they hold; a reconstruction is "pil" or "np"."""
 
     anomaly_map: list[np.ndarray]
@@ -50,6 +52,8 @@ class ExportedOutput:
     threshold: float
     pixel_threshold: float
     timings: dict[str, float]
+    picture: list[Image.Image]
+    verdict: list[Verdict]
 
 
 class Device(str):
@@ -147,19 +151,16 @@ class ExportedPipeline:
         postprocess = Postprocessor(settings, self._calibration(settings))
         preparation = Preparation.from_config(self.config)
         view = None if self.features is None else partial(view_size, self.features.shorter_side)
-        findings: list[Finding] = []
-        reconstructions: list[Any] = []
+        results: list[tuple[Image.Image, Finding, Any]] = []
         for i, source in enumerate(sources):
             picture = preparation.prepare(source, i, view)
             for tiles in tiles_of([picture], batch_size):
                 collect(tiles, *self._look(np.stack([picture.tiled.tile(k) for picture, k in tiles])))
             model_map = postprocess.look_inside(self._joined(picture))
-            findings.append(postprocess(model_map, picture.size))
-            reconstructions.append(picture.tiled.reconstruction)
-        if output_type == "pil":
-            reconstructions = [Image.fromarray((r * 255).round().astype(np.uint8)) for r in reconstructions]
-        seconds = time.perf_counter() - started
-        return self._output(findings, reconstructions, postprocess, seconds)
+            drawn = picture.tiled.reconstruction
+            drawn = to_pil(drawn) if output_type == "pil" else drawn
+            results.append((picture.picture, postprocess(model_map, picture.size), drawn))
+        return self._output(results, postprocess, time.perf_counter() - started)
 
     def settings(self) -> dict[str, Any]:
         """Return the saved settings by name."""
@@ -221,12 +222,9 @@ class ExportedPipeline:
         return Calibration.from_dict(stored) if stored is not None and alike else None
 
     def _output(
-        self,
-        findings: list[Finding],
-        reconstructions: list[Any],
-        postprocess: Postprocessor,
-        seconds: float,
+        self, results: list[tuple[Image.Image, Finding, Any]], postprocess: Postprocessor, seconds: float
     ) -> ExportedOutput:
+        pictures, findings, reconstructions = (list(column) for column in zip(*results, strict=True))
         score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
         return ExportedOutput(
             anomaly_map=[found.anomaly_map for found in findings],
@@ -240,6 +238,8 @@ class ExportedPipeline:
             threshold=postprocess.threshold,
             pixel_threshold=postprocess.pixel_threshold,
             timings={"total": seconds},
+            picture=pictures,
+            verdict=[postprocess.verdict(found) for found in findings],
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from PIL import Image
 
 from diffusionad.images.blank import check_shows_something
 from diffusionad.images.image_io import read_image, resize
@@ -22,11 +23,13 @@ class PreparedPicture:
     """A picture on its way through the networks.
 
     Attributes:
+        picture: as a person sees it, RGB at its own size.
         tiled: the picture at the model's size [H',W',3] in [0, 1], and what is found in its tiles.
         size: (H, W) of the picture itself.
         view: the whole picture at another size, float32 [h,w,3] in [0, 1], where one was asked for.
     """
 
+    picture: Image.Image
     tiled: TiledPicture
     size: tuple[int, int]
     view: np.ndarray | None = None
@@ -98,7 +101,7 @@ class Preparation:
         if not self.takes_blank:
             check_shows_something(array, name, self.bit_depth)
         view = None if view_size is None else resize(array, view_size(size))
-        return PreparedPicture(TiledPicture(picture, self.image_size), size, view)
+        return PreparedPicture(to_pil(array), TiledPicture(picture, self.image_size), size, view)
 
 
 def tiles_of(pictures: list[PreparedPicture], per_call: int) -> Iterator[list[tuple[PreparedPicture, int]]]:
@@ -122,3 +125,9 @@ def collect(tiles: list[tuple[PreparedPicture, int]], maps: np.ndarray, reconstr
 def name_of(index: int) -> str:
     """Name a picture by its place in the call, for errors."""
     return f"`image[{index}]`"
+
+
+def to_pil(picture: np.ndarray) -> Image.Image:
+    """Return a picture [H,W,3] in [0, 1] as RGB; a channel at a time, as floats of a large one are many."""
+    channels = picture.transpose(2, 0, 1)  # [3,H,W]
+    return Image.fromarray(np.dstack([(c * 255).round().clip(0, 255).astype(np.uint8) for c in channels]))

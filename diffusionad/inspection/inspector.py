@@ -4,17 +4,15 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from diffusionad.images.image_io import read_image
-from diffusionad.inspection.panel import panel
-from diffusionad.inspection.results import Result, Verdict, save_png, verdicts_of
-from diffusionad.inspection.visualize import draw_contours, overlay
+from diffusionad.inspection.results import Result, save_png
 
 if TYPE_CHECKING:
+    from diffusionad.picture_result import PictureResult
     from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
 
 MAX_BATCH_PIXELS = 32_000_000  # 384 MB as float32 RGB; larger batches of large pictures are split
@@ -33,7 +31,7 @@ class Inspector:
         output: folder under which pictures are drawn.
         batch_size: pictures per network call on a GPU.
         overlays: draw heat map and contours over each picture, `overlays/NAME.png`, at its own size.
-        panels: draw picture, reconstruction, heat map and overlay side by side, `panels/NAME.png`.
+        panels: draw picture, repaired part, heat map and overlay side by side, `panels/NAME.png`.
 
     Raises:
         ValueError: the settings leave no pixel to look at, in whatever picture.
@@ -95,10 +93,9 @@ class Inspector:
         self, batch: list[tuple[Path, np.ndarray]], output: "DiffusionADOutput", root: Path
     ) -> Iterator[Result]:
         """Yield a result per picture; each is drawn when its turn comes."""
-        verdicts = verdicts_of(output, self.pipeline.config.calibration)
-        for i, (file, picture) in enumerate(batch):
+        for i, (file, _) in enumerate(batch):
             try:
-                drawn = self._draw(file, root, picture, output, i, verdicts[i])
+                drawn = self._draw(file, root, output[i])
             except (OSError, ValueError, MemoryError) as error:
                 if isinstance(error, OSError) and error.errno not in _BAD_NAME:
                     raise
@@ -106,33 +103,21 @@ class Inspector:
                 continue
             yield Result(
                 file=file,
-                verdict=verdicts[i],
+                verdict=output[i].verdict,
                 regions=tuple(output.regions[i]),
                 known_marks=tuple(output.known_marks[i]),
                 seconds=round(output.timings["total"] / len(batch), 4),
                 overlay=drawn,
             )
 
-    def _draw(
-        self,
-        file: Path,
-        root: Path,
-        picture: np.ndarray,
-        output: "DiffusionADOutput",
-        i: int,
-        verdict: Verdict,
-    ) -> Path | None:
+    def _draw(self, file: Path, root: Path, result: "PictureResult") -> Path | None:
         """Draw a picture's panel and overlay; return the overlay's place, None without one."""
         name = png_name(Path(os.path.abspath(file)).relative_to(root))
-        anomaly_map, mask = output.anomaly_map[i], output.mask[i]
         if self.panels:
-            reconstruction = cast(Image.Image, output.reconstruction[i])  # output_type is "pil"
-            drawn = panel(picture, reconstruction, anomaly_map, mask, verdict, title=file.name)
-            save_png(drawn, self.output / PANELS / name)
+            save_png(result.panel(title=file.name), self.output / PANELS / name)
         if not self.overlays:
             return None
-        blended = overlay(picture, anomaly_map, threshold=verdict.threshold)
-        save_png(draw_contours(blended, mask), self.output / OVERLAYS / name)
+        save_png(result.overlay(), self.output / OVERLAYS / name)
         return self.output / OVERLAYS / name
 
     def _batches(self, files: Iterable[Path]) -> Iterator[list[tuple[Path, np.ndarray | str]]]:

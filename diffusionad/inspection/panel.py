@@ -5,13 +5,12 @@ import unicodedata
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusionad.inspection.results import Verdict
 from diffusionad.inspection.visualize import (
-    ANOMALOUS,
     BACKGROUND,
     DEFAULT_COLORMAP,
+    DEFECTIVE,
+    GOOD,
     MUTED,
-    NORMAL,
     TEXT,
     check_size,
     color_table,
@@ -20,11 +19,12 @@ from diffusionad.inspection.visualize import (
     overlay,
     to_pil,
 )
+from diffusionad.postprocessing.verdict import Verdict
 
 
 def panel(
     image: Image.Image | np.ndarray,
-    reconstruction: Image.Image | np.ndarray,
+    repaired: Image.Image | np.ndarray,
     anomaly_map: np.ndarray,
     mask: np.ndarray,
     verdict: Verdict,
@@ -33,11 +33,11 @@ def panel(
     opacity: float = 0.55,
     tile_size: int = 320,
 ) -> Image.Image:
-    """Draw picture, reconstruction, heat map and overlay side by side under the verdict.
+    """Draw picture, repaired part, heat map and overlay side by side under the verdict.
 
     Args:
         image: PIL image, or [H,W,3] float in [0, 1] or uint8.
-        reconstruction: the same without the anomaly, of any size.
+        repaired: the same without the defect, of any size.
         anomaly_map: [H,W] in [0, 1], of the picture's size.
         mask: [H,W] bool, of the picture's size.
         verdict: for the headline.
@@ -69,9 +69,9 @@ def panel(
     blended = overlay(small, small_map, opacity, colormap, verdict.threshold)
     tiles = {
         "picture": small,
-        "reconstruction": to_pil(reconstruction).resize(size, Image.Resampling.BICUBIC),
+        "what it should look like": to_pil(repaired).resize(size, Image.Resampling.BICUBIC),
         "anomaly map": Image.fromarray(colorize(small_map, colormap, verdict.threshold)),
-        "overlay": draw_contours(blended, small_mask, width=max(1, round(2 * unit))),
+        "what was found": draw_contours(blended, small_mask, width=max(1, round(2 * unit))),
     }
     return _compose(tiles, _color_bar(colormap, verdict.threshold, size[1], unit), verdict, title, unit)
 
@@ -104,7 +104,7 @@ def _compose(
     draw.rounded_rectangle(
         (margin, y - 17 * unit, margin + pill_width, y + 17 * unit),
         radius=17 * unit,
-        fill=ANOMALOUS if verdict.is_anomalous else NORMAL,
+        fill=DEFECTIVE if verdict.is_anomalous else GOOD,
     )
     draw.text((margin + pill_width / 2, y), pill_text, BACKGROUND, headline_font, "mm")
     draw.text((margin + pill_width + gap, y), headline, TEXT, headline_font, "lm")

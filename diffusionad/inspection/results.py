@@ -17,9 +17,10 @@ from diffusionad import __version__
 from diffusionad.files import replacing
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.regions import Region
+from diffusionad.postprocessing.verdict import Verdict
 
 if TYPE_CHECKING:
-    from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
+    from diffusionad.pipeline import DiffusionADPipeline
 
 CSV_COLUMNS = (
     "file",
@@ -38,98 +39,8 @@ CSV_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Normal or anomalous, and why.
-
-    Attributes:
-        is_anomalous: the verdict.
-        score: in [0, 1].
-        threshold: in [0, 1].
-        p_value: probability that a normal picture scores this high; None without a fitting calibration.
-        false_alarm_rate: promise of the calibration at this threshold; None without one.
-        n: number of normal pictures behind the p-value; None without one.
-        marks_left_out: number of marks faded in the map, as good parts carry them.
-    """
-
-    is_anomalous: bool
-    score: float
-    threshold: float
-    p_value: float | None = None
-    false_alarm_rate: float | None = None
-    n: int | None = None
-    marks_left_out: int = 0
-
-    @property
-    def word(self) -> str:
-        return "anomalous" if self.is_anomalous else "normal"
-
-    @property
-    def details(self) -> str:
-        """Return a sentence such as `score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)`."""
-        above = self.score > self.threshold
-        digits = 3  # more where the two would look the same
-        while digits < 9 and above and score_text(self.score, digits) == score_text(self.threshold, digits):
-            digits += 1
-        text = f"score {score_text(self.score, digits)} {'>' if above else '<='} "
-        text += score_text(self.threshold, digits)
-        if above and not self.is_anomalous:
-            text += ", but every region is too small"
-        if self.p_value is not None:
-            promise = (
-                ""
-                if self.false_alarm_rate is None
-                else f"false-alarm rate {percent(self.false_alarm_rate)}, "
-            )
-            text += f", p = {self.p_value:.3f} ({promise}n = {self.n})"
-        if self.marks_left_out:
-            text += f", {self.marks_left_out} known mark{'s' if self.marks_left_out > 1 else ''} left out"
-        return text
-
-    def __str__(self) -> str:
-        return f"{self.word.upper()} {self.details}"
-
-
-def score_text(score: float, digits: int = 3) -> str:
-    """Return a score, peak or threshold for a person to read.
-
-    It is `0.413`; `0.9999` where `1.000` would claim that nothing can be above it; `1.000` where five
-    decimals would not tell.
-    """
-    digits = next((n for n in range(digits, 6) if round(score, n) < 1), digits)
-    return f"{score:.{digits}f}"
-
-
-def percent(rate: float) -> str:
-    """Return a rate as `0.2 %`."""
-    return f"{100 * rate:.3g} %"
-
-
-def verdicts_of(output: "DiffusionADOutput", calibration: dict[str, Any] | None) -> list[Verdict]:
-    """Return the verdicts of one call.
-
-    Args:
-        output: of the pipeline, N pictures.
-        calibration: the pipeline's `config.calibration`. Its rate is promised only at its own threshold.
-
-    Returns:
-        N verdicts.
-    """
-    # The pipeline returns p-values only where its calibration fits.
-    fitting = calibration if output.p_value is not None else None
-    promises = fitting is not None and fitting["threshold"] == output.threshold
-    return [
-        Verdict(
-            is_anomalous=bool(output.is_anomalous[i]),
-            score=float(score),
-            threshold=output.threshold,
-            p_value=None if output.p_value is None else float(output.p_value[i]),
-            false_alarm_rate=fitting["rate"] if fitting and promises else None,
-            n=fitting["n"] if fitting else None,
-            marks_left_out=len(output.known_marks[i]),
-        )
-        for i, score in enumerate(output.score)
-    ]
+# Of a picture that could not be inspected.
+NO_FIGURES = dict.fromkeys(("score", "threshold", "p_value", "false_alarm_rate", "n"))
 
 
 @dataclass(frozen=True)
@@ -139,7 +50,7 @@ class Result:
     Attributes:
         file: the picture.
         verdict: None when it could not be inspected.
-        regions: anomalous regions, highest peak first.
+        regions: defective regions, highest peak first.
         known_marks: marks faded in the map, as good parts carry them.
         seconds: of the networks and the scoring, the picture's share of its batch.
         overlay: the picture drawn for it, if any.
@@ -156,20 +67,15 @@ class Result:
 
     @property
     def word(self) -> str:
-        """Return anomalous, normal or error."""
+        """Return good, defective or error."""
         return self.verdict.word if self.verdict else "error"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; the same keys for every picture."""
-        verdict = self.verdict
+        figures = self.verdict.to_dict() if self.verdict else {"verdict": self.word} | NO_FIGURES
         return {
             "file": str(self.file),
-            "verdict": self.word,
-            "score": verdict and verdict.score,
-            "threshold": verdict and verdict.threshold,
-            "p_value": verdict and verdict.p_value,
-            "false_alarm_rate": verdict and verdict.false_alarm_rate,
-            "n": verdict and verdict.n,
+            **figures,
             "regions": [asdict(region) for region in self.regions],
             "known_marks": [asdict(mark) for mark in self.known_marks],
             "seconds": self.seconds,
@@ -240,7 +146,7 @@ class ResultWriter:
 
     def summary(self) -> dict[str, int | bool]:
         done = self.counts.total()
-        names = {"anomalous": "anomalous", "normal": "normal", "unreadable": "error"}
+        names = {"defective": "defective", "good": "good", "unreadable": "error"}
         return {
             "pictures": done,
             **{name: self.counts[word] for name, word in names.items()},

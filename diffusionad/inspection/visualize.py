@@ -49,8 +49,8 @@ HALO: Color = (8, 12, 20)  # around every contour: it is what shows on a light p
 BACKGROUND: Color = (20, 23, 28)
 TEXT: Color = (242, 244, 247)
 MUTED: Color = (154, 164, 178)
-ANOMALOUS: Color = (240, 110, 40)  # orange and teal stay apart for the colour-blind, red and green do not
-NORMAL: Color = (38, 166, 154)
+DEFECTIVE: Color = (240, 110, 40)  # orange and teal stay apart for the colour-blind, red and green do not
+GOOD: Color = (38, 166, 154)
 
 
 def colorize(
@@ -62,7 +62,7 @@ def colorize(
         anomaly_map: [H,W] in [0, 1].
         colormap: one of `COLORMAPS`.
         threshold: gets the middle colour, whatever its value: a map of small values stays readable, and the
-            upper half of the colours means "anomalous". None leaves the map as it is.
+            upper half of the colours means "defective". None leaves the map as it is.
 
     Returns:
         [H,W,3] uint8 RGB.

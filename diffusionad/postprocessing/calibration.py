@@ -145,14 +145,14 @@ def promised_rate(n: int, rate: float | None = None) -> float:
         ValueError: no picture, or a rate that n pictures cannot promise; the message says what they can.
     """
     if n == 0:
-        raise ValueError("`scores` is empty; calibrate with at least one normal picture, better 99 or more.")
+        raise ValueError("`scores` is empty; calibrate with at least one good picture, better 99 or more.")
     rate = max(DEFAULT_RATE, smallest_rate(n)) if rate is None else rate
     if not 0 < rate < 1:
         raise ValueError(f"`rate` is {rate}; give a false-alarm rate between 0 and 1, such as 0.01.")
     # The tiny slack keeps 1/(n+1) itself promisable after rounding.
     if rate < smallest_rate(n) * (1 - 1e-9):
         raise ValueError(
-            f"`rate` is {rate:g}, but {n} normal pictures support {smallest_rate(n):.4g} at best; "
+            f"`rate` is {rate:g}, but {n} good pictures support {smallest_rate(n):.4g} at best; "
             f"use that, or calibrate with at least {pictures_needed(rate)} pictures."
         )
     return rate
@@ -191,7 +191,7 @@ def calibrate(
     rate = promised_rate(n, rate)
     if n < FEW_PICTURES:
         logger.warning(
-            "Only %d normal pictures: no false-alarm rate below %.2g %% can be promised; use 99 for 1 %%.",
+            "Only %d good pictures: no false-alarm rate below %.2g %% can be promised; use 99 for 1 %%.",
             n,
             100 / (n + 1),
         )

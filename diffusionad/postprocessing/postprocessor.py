@@ -11,6 +11,7 @@ from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.regions import Region, find_regions
 from diffusionad.postprocessing.roi import region_of_interest
 from diffusionad.postprocessing.scoring import top_values
+from diffusionad.postprocessing.verdict import Verdict, verdict_of
 
 
 @dataclass
@@ -77,6 +78,10 @@ class Postprocessor:
         if is_anomalous and not regions:  # no defective verdict without its place
             mask, regions = find_regions(full, full >= min(made_score[0], full.max()))
         return Finding(full, score, mask, regions, is_anomalous)
+
+    def verdict(self, found: Finding, marks: int = 0) -> Verdict:
+        """Return the verdict on a finding, of whose map `marks` known marks were faded."""
+        return verdict_of(found.is_anomalous, found.score, self.threshold, self.calibration, marks)
 
     def p_values(self, score: np.ndarray) -> np.ndarray | None:
         """Return the p-value of each score [N], or None without a calibration."""

@@ -20,7 +20,7 @@ from diffusionad import DiffusionADPipeline
 from diffusionad.cli.main import main
 from diffusionad.inspection.inspector import Inspector
 from diffusionad.inspection.mark_learning import learn_marks
-from diffusionad.inspection.results import Verdict
+from diffusionad.postprocessing.verdict import Verdict
 
 NAMES = ("a/0.png", "a/1.jpg", "b/0.png", "b/deep/3.png")
 
@@ -92,7 +92,7 @@ def test_the_command_inspects_files_folders_and_globs(tiny_model_folder, tiny_pi
     expected = tiny_pipeline(files)
     results = json_of(out)["results"]
     assert [r["file"] for r in results] == [str(f) for f in files]
-    assert [r["verdict"] == "anomalous" for r in results] == expected.is_anomalous.tolist()
+    assert [r["verdict"] == "defective" for r in results] == expected.is_anomalous.tolist()
     np.testing.assert_allclose([r["score"] for r in results], expected.score, rtol=1e-5)
     assert "4 pictures: " in stdout and str(out / "results.csv") in stdout
     drawn = {"a/0.png", "a/1.jpg.png", "b/0.png", "b/deep/3.png"}
@@ -107,9 +107,9 @@ def test_fail_on_anomaly_makes_the_exit_status_1(tiny_model_folder, pictures, ou
         *("--model", tiny_model_folder, "--output", out),
     )
     assert status == 1
-    assert "4 pictures: 4 anomalous, 0 normal" in stdout
+    assert "4 pictures: 4 defective, 0 good" in stdout
     for name in NAMES:
-        sentence = rf"{pictures / name}: ANOMALOUS score 0\.\d+ > 0\.000, p = [01]\.\d+ \(n = 40\)"
+        sentence = rf"{pictures / name}: DEFECTIVE score 0\.\d+ > 0\.000, p = [01]\.\d+ \(n = 40\)"
         assert re.search(sentence, stdout)
     assert not (out / "overlays").exists()
 
@@ -126,7 +126,7 @@ def test_ctrl_c_keeps_what_was_inspected_until_then(tiny_model_folder, tmp_path,
     for i in range(2000):
         Image.fromarray(picture).save(tmp_path / f"{i:04}.bmp")
     process = start("inspect", tmp_path, "--threshold", 0, "--model", tiny_model_folder, "--output", out)
-    assert "ANOMALOUS" in process.stdout.readline()
+    assert "DEFECTIVE" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stderr) == (130, "")
@@ -284,16 +284,16 @@ def test_p_value_and_rate_are_left_out_where_they_would_not_hold(inspect, pictur
     [
         (
             Verdict(True, 0.8119, 0.431, 0.004, 0.01, 999),
-            "ANOMALOUS score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)",
+            "DEFECTIVE score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)",
         ),
-        (Verdict(False, 0.2, 0.431, 0.5, None, 40), "NORMAL score 0.200 <= 0.431, p = 0.500 (n = 40)"),
-        (Verdict(True, 0.43104, 0.431), "ANOMALOUS score 0.43104 > 0.43100"),
-        (Verdict(False, 0.431, 0.431), "NORMAL score 0.431 <= 0.431"),
-        (Verdict(False, 0.44, 0.9999), "NORMAL score 0.440 <= 0.9999"),  # not 1.000, which none could exceed
-        (Verdict(True, 1.0, 0.99996), "ANOMALOUS score 1.000 > 0.99996"),
-        (Verdict(True, 0.99999995, 0.926), "ANOMALOUS score 1.000 > 0.926"),
-        (Verdict(True, 0.99999995, 0.999997), "ANOMALOUS score 1.000000 > 0.999997"),
-        (Verdict(False, 0.9, 0.5), "NORMAL score 0.900 > 0.500, but every region is too small"),
+        (Verdict(False, 0.2, 0.431, 0.5, None, 40), "GOOD score 0.200 <= 0.431, p = 0.500 (n = 40)"),
+        (Verdict(True, 0.43104, 0.431), "DEFECTIVE score 0.43104 > 0.43100"),
+        (Verdict(False, 0.431, 0.431), "GOOD score 0.431 <= 0.431"),
+        (Verdict(False, 0.44, 0.9999), "GOOD score 0.440 <= 0.9999"),  # not 1.000, which none could exceed
+        (Verdict(True, 1.0, 0.99996), "DEFECTIVE score 1.000 > 0.99996"),
+        (Verdict(True, 0.99999995, 0.926), "DEFECTIVE score 1.000 > 0.926"),
+        (Verdict(True, 0.99999995, 0.999997), "DEFECTIVE score 1.000000 > 0.999997"),
+        (Verdict(False, 0.9, 0.5), "GOOD score 0.900 > 0.500, but every region is too small"),
     ],
 )
 def test_a_verdict_is_a_sentence(verdict, sentence):
@@ -319,7 +319,7 @@ def test_settings_on_the_command_line_reach_the_pipeline(inspect, pictures, out,
         inspect(pictures, "--steps", 3, "--dtype", "bfloat16", "--threshold", 0, "--min-region-area", 10**6)
         == 0
     )
-    assert {row["verdict"] for row in rows_of(out)} == {"normal"}
+    assert {row["verdict"] for row in rows_of(out)} == {"good"}
 
 
 def test_known_marks_are_in_both_files_(pictures, out, tiny_model_folder, tmp_path):

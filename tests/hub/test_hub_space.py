@@ -127,7 +127,7 @@ def test_the_app_of_a_space_folder_gives_a_verdict_where_the_project_is_not_inst
                 gradio_client.handle_file(str(picture)), "fabric", None, api_name="/inspect"
             )
             verdicts[name] = answer[0]["verdict"]
-        assert verdicts == {"hole": "anomalous", "good_1": "normal"}
+        assert verdicts == {"hole": "defective", "good_1": "good"}
     finally:
         app.terminate()
         app.wait(60)

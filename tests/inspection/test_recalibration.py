@@ -85,14 +85,14 @@ def test_pictures_that_the_model_knows_are_refused(name, run, good, model) -> No
 def test_a_rate_that_the_pictures_cannot_promise_is_answered_with_the_smallest(run, good, model) -> None:
     status, _, err = run(good, "--model", model, "--rate", 0.01)
     assert status == 2
-    assert "24 normal pictures support 0.04 at best" in err and "at least 99 pictures" in err
+    assert "24 good pictures support 0.04 at best" in err and "at least 99 pictures" in err
 
 
 def test_few_pictures_work_with_a_warning(run, good, model, caplog) -> None:
     files = sorted(good.iterdir())[:9]
     status, out, _ = run(*files, "--model", model)
     assert status == 0 and "false-alarm rate 10 %, n = 9" in out
-    assert "Only 9 normal pictures" in caplog.text
+    assert "Only 9 good pictures" in caplog.text
 
 
 def test_a_broken_picture_is_left_out_and_named(run, good, model, tmp_path) -> None:

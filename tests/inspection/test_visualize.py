@@ -5,17 +5,17 @@ import pytest
 from PIL import Image
 
 from diffusionad.inspection.panel import panel
-from diffusionad.inspection.results import Verdict
 from diffusionad.inspection.visualize import (
-    ANOMALOUS,
     BACKGROUND,
     COLORMAPS,
     CONTOUR,
-    NORMAL,
+    DEFECTIVE,
+    GOOD,
     colorize,
     draw_contours,
     overlay,
 )
+from diffusionad.postprocessing.verdict import Verdict
 
 VERDICT = Verdict(True, 0.812, 0.431, 0.004, 0.01, 999)
 
@@ -153,7 +153,7 @@ def test_a_single_pixel_of_a_large_picture_is_marked_in_the_panel():
 def test_the_panel_tells_its_verdict_by_color_too():
     anomaly_map = spot(64, 64, 3, 3)
     normal = Verdict(False, 0.2, 0.431, 0.5, 0.01, 999)
-    for verdict, color, other in ((VERDICT, ANOMALOUS, NORMAL), (normal, NORMAL, ANOMALOUS)):
+    for verdict, color, other in ((VERDICT, DEFECTIVE, GOOD), (normal, GOOD, DEFECTIVE)):
         shown = panel(grey(64, 64), grey(64, 64), anomaly_map, anomaly_map > 2, verdict)
         assert has_color(shown, color) and not has_color(shown, other)
 

@@ -111,7 +111,7 @@ def test_a_file_whose_writer_pauses_is_tried_again(follow, folder, png):
         nothing,
         nothing,
     )
-    assert [(line["verdict"], line["error"]) for line in lines] in ([("normal", None)], [("anomalous", None)])
+    assert [(line["verdict"], line["error"]) for line in lines] in ([("good", None)], [("defective", None)])
 
 
 def test_a_broken_file_is_reported_once(follow, folder):

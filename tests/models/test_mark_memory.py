@@ -10,7 +10,6 @@ from comparing import assert_same
 from safetensors.torch import load_file, save_file
 
 from diffusionad import DiffusionADPipeline, MarkMemory, calibrate, learn_marks
-from diffusionad.inspection.results import verdicts_of
 from diffusionad.postprocessing.known_marks import MARKS_MAX, SIGNATURE, KnownMark
 
 
@@ -134,11 +133,11 @@ def test_only_the_region_of_interest_is_learnt(fresh_pipeline, make_pictures):
 
 def test_the_verdict_says_how_many_marks_were_left_out(fresh_pipeline, make_pictures):
     [picture] = make_pictures(1, side=64)
-    plain = verdicts_of(fresh_pipeline(picture), fresh_pipeline.config.calibration)[0]
+    plain = fresh_pipeline(picture)[0].verdict
     assert "mark" not in plain.details
     learn_marks(fresh_pipeline, picture)
     output = fresh_pipeline(picture)
-    [verdict] = verdicts_of(output, None)
+    verdict = output[0].verdict
     assert verdict.marks_left_out == len(output.known_marks[0]) > 1
     assert verdict.details.endswith(f", {verdict.marks_left_out} known marks left out")
 

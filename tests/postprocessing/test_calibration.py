@@ -234,7 +234,7 @@ def test_peaks_that_do_not_fit_the_scores_are_refused(peaks, words):
 
 def test_fewer_than_20_pictures_work_with_a_wider_promise_and_a_warning(caplog):
     assert calibrate(np.linspace(0, 1, 19)).rate == pytest.approx(0.05)
-    assert "Only 19 normal pictures: no false-alarm rate below 5 % can be promised" in caplog.text
+    assert "Only 19 good pictures: no false-alarm rate below 5 % can be promised" in caplog.text
     caplog.clear()
     calibrate(np.linspace(0, 1, 20))
     assert caplog.records == []

@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import ks_2samp
 
 from diffusionad.cli.inspect import monitored as monitored_results
-from diffusionad.inspection.results import Result, Verdict
+from diffusionad.inspection.results import Result
 from diffusionad.postprocessing.calibration import calibrate
 from diffusionad.postprocessing.drift import LEVEL, WINDOW, DriftMonitor
+from diffusionad.postprocessing.verdict import Verdict
 
 
 @pytest.mark.parametrize("n", [30, 99, 999])

@@ -14,11 +14,12 @@ from PIL import Image
 from places import ROOT
 
 from diffusionad import calibrate
-from diffusionad.inspection.results import Result, Verdict
+from diffusionad.inspection.results import Result
 from diffusionad.loading.model_metrics import checked_metrics, read_metrics
 from diffusionad.metric_labels import DETECTION, RATES
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.regions import Region
+from diffusionad.postprocessing.verdict import Verdict
 from diffusionad.ui.app import INTRO
 from diffusionad.ui.components.histogram import histogram
 from diffusionad.ui.components.results_table import results_table

@@ -130,8 +130,8 @@ def test_the_arguments_of_the_api_have_names_and_defaults(app, picture):
 
 def test_the_api_honours_the_threshold(app, picture):
     lenient, strict = inspect(app, picture, threshold=1.0)[0], inspect(app, picture, threshold=0.0)[0]
-    assert (lenient["verdict"], lenient["regions"]) == ("normal", [])
-    assert (strict["verdict"], strict["threshold"]) == ("anomalous", 0.0)
+    assert (lenient["verdict"], lenient["regions"]) == ("good", [])
+    assert (strict["verdict"], strict["threshold"]) == ("defective", 0.0)
     assert strict["regions"][0]["area"] == 96 * 60
     assert strict["false_alarm_rate"] is None  # promised at the calibrated threshold alone
 
@@ -509,7 +509,7 @@ def test_moving_the_threshold_redraws_without_the_model(tab, picture):
     tab.page.registry.get("with-examples").pipeline = None
     for moved in (0.0, last.verdict.score - 0.01, last.verdict.score + 0.01):
         changes = tab.view.judge(last, moved, 0, *DISPLAY)
-        word = "ANOMALOUS" if last.verdict.score > moved else "GOOD"
+        word = "DEFECTIVE" if last.verdict.score > moved else "GOOD"
         assert f"</span>{word}</div>" in changes[tab.view.banner]
         assert Image.open(changes[tab.view.found][1]).size == (96, 60)
 
@@ -566,7 +566,7 @@ def test_the_smallest_region_can_be_changed_without_the_model(tab, picture):
     last = inspect_here(tab, picture, threshold, *settings)[tab.view.last]
     tab.page.registry.get("with-examples").pipeline = None
     low = last.verdict.score - 0.01
-    assert "ANOMALOUS" in tab.view.judge(last, low, 0, *DISPLAY)[tab.view.banner]
+    assert "DEFECTIVE" in tab.view.judge(last, low, 0, *DISPLAY)[tab.view.banner]
     assert "GOOD" in tab.view.judge(last, low, 10**6, *DISPLAY)[tab.view.banner]
 
 
@@ -696,7 +696,7 @@ def test_the_banner_names_verdict_score_threshold_p_value_rate_and_n(model, pict
     inspected = inspect_picture(model, str(picture))
     text = html.unescape(re.sub("<[^>]*>", " ", verdict_banner(inspected))).replace("\N{NO-BREAK SPACE}", " ")
     verdict = inspected.verdict
-    assert ("ANOMALOUS" if verdict.is_anomalous else "GOOD") in text
+    assert ("DEFECTIVE" if verdict.is_anomalous else "GOOD") in text
     for part in (f"{verdict.score:.3f}", f"{verdict.threshold:.3f}", f"p = {verdict.p_value:.3f}"):
         assert part in text
     assert "false-alarm rate 2.44 %, n = 40" in text

@@ -277,11 +277,11 @@ def test_the_histogram_counts_every_score_once_and_splits_the_bar_at_the_thresho
     assert "5 scores: 3 above the threshold 0.115" in svg
     heights = {
         kind: [float(h) for h in re.findall(rf'class="{kind}".*?height="([\d.]+)"', svg)]
-        for kind in ("good", "anomalous")
+        for kind in ("good", "defective")
     }
     unit = min(heights["good"])
     assert [round(h / unit) for h in heights["good"]] == [1, 1]
-    assert [round(h / unit) for h in heights["anomalous"]] == [1, 1, 1]
+    assert [round(h / unit) for h in heights["defective"]] == [1, 1, 1]
 
 
 # The endpoint.
@@ -308,7 +308,7 @@ def test_the_batch_endpoint_answers_for_pictures_archives_and_broken_files(
 def test_the_batch_endpoint_honours_the_threshold_and_says_what_it_has_to_be(app, pictures):
     files = [handle_file(pictures[0])]
     [result] = app.client.predict(files, "tiny", 0.0, api_name="/batch")[0]
-    assert (result["verdict"], result["threshold"]) == ("anomalous", 0.0)
+    assert (result["verdict"], result["threshold"]) == ("defective", 0.0)
     with pytest.raises(AppError, match=r"`threshold` is 7.0; give a number in 0..1."):
         app.client.predict(files, "tiny", 7.0, api_name="/batch")
     with pytest.raises(AppError, match="Choose pictures first"):

@@ -17,8 +17,8 @@ from typing import Any
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.files import check_finite, replacing
-from diffusionad.inspection.results import score_text
 from diffusionad.loading.pretrained import find_folder
+from diffusionad.postprocessing.verdict import score_text
 
 from ..data.catalog import Record, scan
 from ..run_folder import read_log

@@ -10,10 +10,9 @@ from sklearn.metrics import roc_curve
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.images.image_io import read_image
-from diffusionad.inspection.panel import panel
-from diffusionad.inspection.results import score_text, verdicts_of
-from diffusionad.inspection.visualize import ANOMALOUS, NORMAL, colorize, draw_contours
+from diffusionad.inspection.visualize import DEFECTIVE, GOOD, colorize, draw_contours
 from diffusionad.metric_labels import DETECTION
+from diffusionad.postprocessing.verdict import score_text
 
 from ..data.catalog import Record
 from ..data.masks import read_mask
@@ -21,8 +20,8 @@ from ..data.masks import read_mask
 CASES = 5  # rows in each of the two figures of cases
 CASE_SIDE = 320  # pixels of the longer side of a picture in them
 COLORS = {
-    0: "#{:02x}{:02x}{:02x}".format(*NORMAL),
-    1: "#{:02x}{:02x}{:02x}".format(*ANOMALOUS),
+    0: "#{:02x}{:02x}{:02x}".format(*GOOD),
+    1: "#{:02x}{:02x}{:02x}".format(*DEFECTIVE),
 }
 NAMES = {0: "good", 1: "defective"}
 
@@ -152,17 +151,7 @@ def write_samples(pipeline: DiffusionADPipeline, records: list[Record], folder: 
         if i // len(kinds) >= len(by_kind[kind]):
             continue
         record = by_kind[kind][i // len(kinds)]
-        result = pipeline(record.image)
-        reconstruction = result.reconstruction[0]
-        assert isinstance(reconstruction, Image.Image)
-        picture = panel(
-            read_image(record.image, bit_depth=pipeline.config.bit_depth),
-            reconstruction,
-            result.anomaly_map[0],
-            result.mask[0],
-            verdicts_of(result, pipeline.config.calibration)[0],
-            title=f"{kind}/{record.image.name}",
-        )
+        picture = pipeline(record.image)[0].panel(title=f"{kind}/{record.image.name}")
         picture.save(folder / f"{kind}_{record.image.stem}.png")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import jinja2
 
-from diffusionad.inspection.results import score_text
 from diffusionad.metric_labels import DETECTION, RATES, RECONSTRUCTION
+from diffusionad.postprocessing.verdict import score_text
 
 from .metrics import METRICS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from diffusionad.inspection.results import Verdict
+from diffusionad.postprocessing.verdict import Verdict
 from diffusionad.ui.components.events import BACKGROUND, BATCH_QUEUE, Changes, queue_position_on
 from diffusionad.ui.components.page import STATE_SECONDS, Page, Session
 from diffusionad.ui.components.snippets import waiting_banner

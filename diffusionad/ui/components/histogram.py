@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from diffusionad.inspection.results import score_text
+from diffusionad.postprocessing.verdict import score_text
 from diffusionad.ui.components.markup import as_text
 
 BINS = 25
@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 34, 10, 26, 40  # margins
 
 
 def histogram(scores: Sequence[float], thresholds: dict[str, float], unit: str = "pictures") -> str:
-    """Return bars of scores from 0 to 1; bars above the first threshold have the colour of anomalies.
+    """Return bars of scores from 0 to 1; bars above the first threshold have the colour of defects.
 
     Args:
         scores: at least one, each in [0, 1].
@@ -23,13 +23,13 @@ def histogram(scores: Sequence[float], thresholds: dict[str, float], unit: str =
     values = np.asarray(scores, dtype=np.float64)
     in_force = next(iter(thresholds.values()))
     edges = np.linspace(0, 1, BINS + 1)
-    normal, _ = np.histogram(values[values <= in_force], edges)
-    anomalous, _ = np.histogram(values[values > in_force], edges)
-    top = max(1, int((normal + anomalous).max()))
+    good, _ = np.histogram(values[values <= in_force], edges)
+    defective, _ = np.histogram(values[values > in_force], edges)
+    top = max(1, int((good + defective).max()))
     parts = [_axes(top, unit)]
     for i in range(BINS):
         # A threshold inside a bin splits its bar.
-        parts += [_bar(i, 0, normal[i], top, "good"), _bar(i, normal[i], anomalous[i], top, "anomalous")]
+        parts += [_bar(i, 0, good[i], top, "good"), _bar(i, good[i], defective[i], top, "defective")]
     for number, (name, value) in enumerate(thresholds.items()):
         parts.append(_threshold(name, value, "in-force" if number == 0 else "other"))
     above = int((values > in_force).sum())

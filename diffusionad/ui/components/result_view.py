@@ -98,11 +98,11 @@ class ResultView:
 
     def outputs(self) -> list[gr.blocks.Block]:
         """Return all components that `show` and `blank` change."""
-        more = [self.repaired, self.run_line, self.results, self.last, *self.picture_columns]
+        more = [self.run_line, self.results, self.last, *self.picture_columns]
         return [*self._redrawn(), *more]
 
     def _redrawn(self) -> list[gr.blocks.Block]:
-        return [self.banner, self.found, self.regions, self.enlarged]
+        return [self.banner, self.found, self.repaired, self.regions, self.enlarged]
 
     def connect(self, min_region_area: gr.Slider | gr.Number) -> None:
         """Connect the events, once all controls are there."""
@@ -141,7 +141,6 @@ class ResultView:
             **self.draw(inspection, *display),
             self.enlarged: gr.update(visible=False),
             **dict.fromkeys(self.picture_columns, column),
-            self.repaired: (serve_image(inspection.picture), serve_image(inspection.reconstruction)),
             self.run_line: run_line(inspection),
             self.results: gr.update(visible=True),
             self.last: inspection,
@@ -152,6 +151,7 @@ class ResultView:
         return {
             self.banner: verdict_banner(inspection),
             self.found: (serve_image(inspection.picture), serve_image(inspection.draw(*display))),
+            self.repaired: (serve_image(inspection.picture), serve_image(inspection.repaired)),
             self.regions: region_table(inspection),
         }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from diffusionad.inspection.results import score_text
+from diffusionad.postprocessing.verdict import score_text
 from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.serving.batch_inspection import Row
 
@@ -42,7 +42,7 @@ def _row_html(i: int, row: Row, columns: int) -> str:
             '<td><span class="pill error">not read</span></td>' + '<td data-value=""></td>' * (columns - 2)
         )
         return f"<tr><td></td>{cells}</tr>"
-    word = "anomalous" if verdict.is_anomalous else "good"
+    word = verdict.word
     p_value = "" if verdict.p_value is None else f"<td>{verdict.p_value:.3f}</td>"
     return (
         f'<tr data-row="{i}"><td>'

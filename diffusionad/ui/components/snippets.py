@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from diffusionad.inspection import results
 from diffusionad.metric_labels import METRIC_LABELS
+from diffusionad.postprocessing import verdict as verdicts
 from diffusionad.postprocessing.regions import Region
 from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.serving.inspection_state import Inspection
@@ -13,8 +13,8 @@ MAX_ROWS = 10  # of the table of regions
 
 
 def percent(rate: float) -> str:
-    """Return `results.percent` with a space that never breaks over two lines."""
-    return results.percent(rate).replace(" ", "\N{NO-BREAK SPACE}")
+    """Return `verdicts.percent` with a space that never breaks over two lines."""
+    return verdicts.percent(rate).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def waiting_banner(text: str) -> str:
@@ -25,7 +25,7 @@ def waiting_banner(text: str) -> str:
 def verdict_banner(inspection: Inspection) -> str:
     """Return the banner with the verdict, readable from across the room, and its reasons."""
     verdict = inspection.verdict
-    word, kind, sign = ("ANOMALOUS", "anomalous", "✕") if verdict.is_anomalous else ("GOOD", "good", "✓")
+    word, kind, sign = ("DEFECTIVE", "defective", "✕") if verdict.is_anomalous else ("GOOD", "good", "✓")
     details = verdict.details[:1].upper() + verdict.details[1:]
     details = details.replace("<=", "≤")
     for pair in (" %", "n = "):  # never over two lines
@@ -49,14 +49,14 @@ def _explanations(inspection: Inspection) -> list[str]:
     lines = [f"At most {percent(verdict.p_value)} of good parts score this high."]
     if verdict.threshold != inspection.own_threshold:
         lines.append(
-            f"Threshold moved by hand: at most {percent(share)} of good parts would be called anomalous. "
-            f"The model's own is {results.score_text(inspection.own_threshold)}."
+            f"Threshold moved by hand: at most {percent(share)} of good parts would be called defective. "
+            f"The model's own is {verdicts.score_text(inspection.own_threshold)}."
         )
     return lines
 
 
 def region_table(inspection: Inspection) -> str:
-    """Return the table of anomalous regions, highest peak first; a click on a row enlarges the region."""
+    """Return the table of defective regions, highest peak first; a click on a row enlarges the region."""
     regions, pixels = inspection.regions, inspection.anomaly_map.size
     if not regions:
         is_faint = inspection.verdict.is_anomalous
@@ -80,7 +80,7 @@ def _row_html(index: int, region: Region, pixels: int) -> str:
         f"{left}, {top}",
         f"{right - left} × {bottom - top} px",
         f"{region.area} px ({percent(region.area / pixels)})",
-        results.score_text(region.peak),
+        verdicts.score_text(region.peak),
     )
     return f'<tr data-region="{index}">{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
@@ -89,7 +89,7 @@ def enlarged_line(inspection: Inspection, index: int) -> str:
     """Return the line above an enlarged region."""
     region = inspection.regions[index]
     share = percent(region.area / inspection.anomaly_map.size)
-    peak = results.score_text(region.peak)
+    peak = verdicts.score_text(region.peak)
     text = f"Region {index + 1}: {region.area} px, {share} of the picture, peak {peak}"
     return f'<p class="note">{text}</p>'
 
@@ -136,7 +136,7 @@ def model_card(model: Model) -> str:
     about = f"trained on {as_text(config.category)}, " if config.category else ""
     values = {METRIC_LABELS[name].heading: metric_value(metrics, name) for name in CARD_METRICS}
     facts = [(label, f"{value:.3f}") for label, value in values.items() if value is not None]
-    facts.append(("Threshold", results.score_text(config.threshold)))
+    facts.append(("Threshold", verdicts.score_text(config.threshold)))
     if config.calibration is not None and config.calibration["threshold"] == config.threshold:
         rate, n = config.calibration["rate"], config.calibration["n"]
         facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts"))

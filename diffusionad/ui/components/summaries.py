@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from diffusionad.inspection.results import Result, score_text
+from diffusionad.inspection.results import Result
 from diffusionad.postprocessing.calibration import Calibration, pictures_needed, smallest_rate
+from diffusionad.postprocessing.verdict import score_text
 from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.components.snippets import percent
 from diffusionad.ui.serving.model_registry import Model
@@ -24,10 +25,9 @@ def progress(done: int, total: int) -> str:
 def batch_summary(model: Model, threshold: float, rows: Sequence[Result]) -> str:
     """Return the counts of verdicts, with model and threshold."""
     counts = Counter(row.word for row in rows)
-    kinds = {"anomalous": "anomalous", "normal": "good", "error": "not read"}
+    kinds = {"defective": "defective", "good": "good", "error": "not read"}
     pills = "".join(
-        f'<span class="count"><strong>{counts[word]}</strong> '
-        f'<span class="pill {"good" if word == "normal" else word}">{shown}</span></span>'
+        f'<span class="count"><strong>{counts[word]}</strong> <span class="pill {word}">{shown}</span></span>'
         for word, shown in kinds.items()
         if counts[word] or word != "error"
     )
@@ -65,9 +65,9 @@ def calibration_card(
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("", "model's own", "new"))
     rows = {
         "Threshold": [score_text(own), score_text(new)],
-        "Your good parts called anomalous": [_above(scores, own), _above(scores, new)],
+        "Your good parts called defective": [_above(scores, own), _above(scores, new)],
         "The model's defective examples found": [_above(example_scores[True], t) for t in (own, new)],
-        "The model's good examples called anomalous": [_above(example_scores[False], t) for t in (own, new)],
+        "The model's good examples called defective": [_above(example_scores[False], t) for t in (own, new)],
     }
     body = "".join(
         f'<tr><th scope="row">{label}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
@@ -78,7 +78,7 @@ def calibration_card(
         '<div class="card" role="status">'
         f'<p class="headline">New threshold <strong>{score_text(new)}</strong></p>'
         f"<p>Of good parts like these {n}, at most <strong>{percent(calibration.rate)}</strong> will be "
-        f"called anomalous. {n} pictures can promise {percent(smallest_rate(n))} at best.</p>"
+        f"called defective. {n} pictures can promise {percent(smallest_rate(n))} at best.</p>"
         f'<table class="facts"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,19 @@ from PIL import Image
 from diffusionad.images.bit_depth import smallest_depth
 from diffusionad.images.blank import read_to_inspect
 from diffusionad.images.image_io import highest_value, read_image, resize
-from diffusionad.inspection.results import Verdict
+from diffusionad.images.preparation import to_pil
 from diffusionad.inspection.visualize import DEFAULT_COLORMAP, colorize, draw_contours, overlay
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.regions import Region, find_regions
+from diffusionad.postprocessing.repair import repair
 from diffusionad.postprocessing.roi import encode_roi
+from diffusionad.postprocessing.verdict import Verdict, verdict_of
 from diffusionad.settings import SCORE_SETTINGS
 from diffusionad.ui.serving.drawing import darken_outside, number_regions
 from diffusionad.ui.serving.model_registry import Model
 
-VIEWS = ("Overlay", "Contours", "Heat map", "Mask")
+VIEWS = ("Overlay", "Contours", "Heat map", "Mask", "Reconstruction")
 ENLARGED_SIDE = 480  # pixels, of a region that is looked at closely
 MIN_ENLARGED_SIDE = 24  # pixels of the picture: less is a blur
 
@@ -35,7 +38,7 @@ class Inspection:
         bit_depth: of the model, at which the picture is read again.
         used_bits: of a 16-bit file that the model sees nearly black, as it names no `bit_depth`; else None.
         picture: RGB, at the size that is shown.
-        reconstruction: RGB, of the same size.
+        reconstruction: RGB, of the same size, everything as the networks draw it.
         anomaly_map: float32 [H,W] in [0, 1], of the inspected picture's size.
         inside: bool [H',W'] at the model's size, the region of interest; None is the whole picture.
         score: in [0, 1].
@@ -90,7 +93,7 @@ class Inspection:
         return changed.at_threshold(calibration.threshold)
 
     def expected_false_alarms(self) -> float | None:
-        """Return the share of normal pictures above the threshold in force; None without a calibration."""
+        """Return the share of good parts above the threshold in force; None without a calibration."""
         if self.calibration is None:
             return None
         return float(self.calibration.p_values(np.array([self.verdict.threshold]))[0])
@@ -101,8 +104,24 @@ class Inspection:
         y, x = divmod(int(self.anomaly_map.argmax()), width)
         return (y + 0.5) / height, (x + 0.5) / width
 
+    @cached_property
+    def repaired(self) -> Image.Image:
+        """The part as it should look, at the size that is shown; the picture itself for a good part."""
+        if not self.verdict.is_anomalous:
+            return self.picture
+        size = self.picture.height, self.picture.width
+        shown_map = resize(self.anomaly_map, size).clip(0, 1)
+        shown_mask = resize(self.mask.astype(np.float32), size) > 0
+        return repair(self.picture, self.reconstruction, shown_map, shown_mask, self.pixel_threshold)
+
+    @property
+    def pixel_threshold(self) -> float:
+        """The threshold of the map that belongs to the one in force."""
+        threshold = self.verdict.threshold
+        return self.calibration.pixel_threshold_at(threshold) if self.calibration else threshold
+
     def enlarge_region(self, number: int) -> tuple[Image.Image, Image.Image]:
-        """Return a region with some of its surroundings, and the same crop of the reconstruction."""
+        """Return a region with some of its surroundings, and the same crop of the repaired part."""
         height, width = self.anomaly_map.shape
         left, top, right, bottom = self.regions[number].box
         margin = max(right - left, bottom - top, MIN_ENLARGED_SIDE) // 2
@@ -118,7 +137,7 @@ class Inspection:
         crop = self.full_picture().resize(size, Image.Resampling.BICUBIC, box)
         shown = self.picture.width / width
         box_shown = shown * box[0], shown * box[1], shown * box[2], shown * box[3]
-        repaired = self.reconstruction.resize(size, Image.Resampling.BICUBIC, box_shown)
+        repaired = self.repaired.resize(size, Image.Resampling.BICUBIC, box_shown)
         return draw_contours(crop, np.asarray(mask) > 0.5), repaired
 
     def json_settings(self) -> dict[str, Any]:
@@ -143,7 +162,7 @@ class Inspection:
         height, width = self.anomaly_map.shape
         if self.picture.size == (width, height):
             return self.picture
-        return _to_pil(read_image(self.path, bit_depth=self.bit_depth))
+        return to_pil(read_image(self.path, bit_depth=self.bit_depth))
 
     def _draw_on(self, picture: Image.Image, view: str, opacity: float, colormap: str) -> Image.Image:
         size = picture.height, picture.width
@@ -152,6 +171,8 @@ class Inspection:
         threshold = self.verdict.threshold
         if view == "Heat map":
             return Image.fromarray(colorize(shown_map, colormap, threshold))
+        if view == "Reconstruction":
+            return self.reconstruction.resize(picture.size, Image.Resampling.BICUBIC)
         if view == "Mask":
             return Image.fromarray(shown_mask)
         if self.inside is not None:
@@ -184,15 +205,8 @@ def judge(
     """
     pixel_threshold = calibration.pixel_threshold_at(threshold) if calibration else threshold
     mask, regions = find_regions(anomaly_map, anomaly_map > pixel_threshold, min_region_area)
-    verdict = Verdict(
-        is_anomalous=score > threshold and (bool(regions) or not min_region_area),
-        score=score,
-        threshold=threshold,
-        p_value=float(calibration.p_values(np.array([score]))[0]) if calibration else None,
-        false_alarm_rate=calibration.rate if calibration and threshold == calibration.threshold else None,
-        n=calibration.n if calibration else None,
-        marks_left_out=marks_left_out,
-    )
+    is_anomalous = score > threshold and (bool(regions) or not min_region_area)
+    verdict = verdict_of(is_anomalous, score, threshold, calibration, marks_left_out)
     return mask, tuple(regions), verdict
 
 
@@ -285,15 +299,10 @@ def _fit(picture: np.ndarray, reconstruction: Any, max_side: int | None) -> tupl
     scale = min(1, max_side / max(height, width)) if max_side else 1
     height, width = max(1, round(height * scale)), max(1, round(width * scale))
     shown = resize(picture, (height, width))  # in float: rounding a large picture first takes seconds
-    return _to_pil(shown), reconstruction.resize((width, height), Image.Resampling.BICUBIC)
+    return to_pil(shown), reconstruction.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _inside(model: Model, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
     """Return where the model looks in a picture of this size, bool [H',W']; None is everywhere."""
     inside = model.pipeline.region_of_interest(size, settings.get("roi"), settings.get("ignore_border"))
     return None if inside.all() else inside
-
-
-def _to_pil(picture: np.ndarray) -> Image.Image:
-    channels = picture.transpose(2, 0, 1)  # [3,H,W], one after the other: floats of a large picture are many
-    return Image.fromarray(np.dstack([(c * 255).round().clip(0, 255).astype(np.uint8) for c in channels]))

@@ -33,8 +33,8 @@ TEXT = """
 ### Limits
 
 - A part must be seen like the good ones that the model has learned from: same camera, light and framing.
-  Another view is an anomaly.
-- What was never good in training is anomalous, harmless or not.
+  Another view is called defective.
+- What was never good in training is called defective, harmless or not.
 - A model sees a picture squeezed to its square, or in tiles of that size: the line under its name says which.
   A defect smaller than one of the pixels that it sees is lost; one larger than a tile is seen only in parts.
 - The embedded models have learned from rendered pictures. They show how it works; they know no real part.

@@ -1,4 +1,4 @@
-"""The Inspect tab: a picture, its verdict, its anomalous regions and its reconstruction."""
+"""The Inspect tab: a picture, its verdict, its defective regions and its repair."""
 
 from typing import Any
 

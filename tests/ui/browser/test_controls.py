@@ -88,7 +88,7 @@ def test_a_tiff_in_the_frame_is_shown_and_inspected(visit, tmp_path):
     page.get_by_label("Remove Image").click()
     page.locator("#picture input[type=file]").set_input_files(tmp_path / "stain.tiff")
     expect(page.locator("#run-line")).to_contain_text("200 × 180 px", **SLOW)
-    see_verdict(page, "ANOMALOUS")
+    see_verdict(page, "DEFECTIVE")
     page.wait_for_function("document.querySelector('#picture img')?.naturalWidth == 200")
 
 
@@ -136,7 +136,7 @@ def test_a_batch_can_be_stopped_and_a_file_be_taken_out(visit, tmp_path):
 
 def test_a_row_of_the_calibration_opens_in_inspect(visit):
     page = visit()
-    see_verdict(page, "ANOMALOUS")
+    see_verdict(page, "DEFECTIVE")
     open_tab(page, "Calibrate")
     drop(page, "calibrate", GOOD)
     page.locator("#calibrate-button").click()

@@ -12,8 +12,8 @@ from places import PHONE
 from playwright.sync_api import Page, expect
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.inspection.results import score_text
 from diffusionad.loading.bundled import demo_model
+from diffusionad.postprocessing.verdict import score_text
 
 EXAMPLES = Path(demo_model("fabric"), "examples")
 
@@ -35,7 +35,7 @@ def bring(page: Page, path: Path) -> None:
 
 def test_a_first_visit_needs_one_choice_and_no_reading(visit, own_picture, screenshot, serious_violations):
     page = visit()
-    see_verdict(page, "ANOMALOUS")  # an example, before any click
+    see_verdict(page, "DEFECTIVE")  # an example, before any click
     for answer in ("#verdict", "#found", "#repaired"):  # what, where, what it should have looked like
         expect(page.locator(answer)).to_be_in_viewport(ratio=0.99)
     screenshot(page, "inspect")
@@ -47,7 +47,7 @@ def test_a_first_visit_needs_one_choice_and_no_reading(visit, own_picture, scree
     bring(page, own_picture)  # one click
     expect(page.locator("#run-line")).to_contain_text("700 × 600 px", timeout=120_000)
     print(f"own picture to verdict: {time.perf_counter() - started:.1f} s")
-    said = see_verdict(page, "ANOMALOUS")
+    said = see_verdict(page, "DEFECTIVE")
     expected = DiffusionADPipeline.from_pretrained(demo_model("fabric"))(own_picture)
     assert f"{score_text(expected.score[0])} >" in said and f"p = {expected.p_value[0]:.3f}" in said
 
@@ -72,7 +72,7 @@ def test_on_a_phone_nothing_overflows_and_the_verdict_comes_into_view(
 @pytest.mark.slow
 def test_every_control_of_the_inspect_tab_does_what_it_says(visit, screenshot, serious_violations, tmp_path):
     page = visit()
-    see_verdict(page, "ANOMALOUS")
+    see_verdict(page, "DEFECTIVE")
     changes(page, "#found", page.locator("#examples button").nth(2).click)  # a hole
     expect(page.locator("#regions tbody tr")).to_have_count(1, timeout=120_000)
 
@@ -84,7 +84,7 @@ def test_every_control_of_the_inspect_tab_does_what_it_says(visit, screenshot, s
     expect(page.locator("#regions")).to_contain_text("No region stands out")
     assert sources(page, "#found") != before and page.locator("#run-line").inner_text() == ran
     set_slider(page.locator("#threshold"), 0.926)
-    assert "moved by hand" not in see_verdict(page, "ANOMALOUS")
+    assert "moved by hand" not in see_verdict(page, "DEFECTIVE")
     assert redraw_seconds(page) < 1  # 0.1 is usual, but machines that test are busy
 
     # How it is shown.
@@ -133,7 +133,7 @@ def test_every_control_of_the_inspect_tab_does_what_it_says(visit, screenshot, s
 @pytest.mark.slow
 def test_advanced_settings_run_the_model_and_come_back(visit, screenshot, serious_violations):
     page = visit()
-    own = see_verdict(page, "ANOMALOUS")
+    own = see_verdict(page, "DEFECTIVE")
     page.get_by_role("button", name="Advanced").click()
     set_slider(labelled(page, "Steps"), 4)
     expect(page.locator("#expected-time")).to_contain_text("About")
@@ -231,7 +231,7 @@ def test_two_visitors_at_once_do_not_meet(visit, own_picture, tiny_model_folder)
     first.locator("#load-model").click()
     expect(first.locator("#model input")).to_have_value("tiny")
     second.reload()
-    see_verdict(second, "ANOMALOUS")
+    see_verdict(second, "DEFECTIVE")
     assert second.locator("#threshold input[type=number]").input_value() == "0.926"
 
 

@@ -42,7 +42,7 @@ def test_a_painted_scratch_turns_a_good_part_into_an_anomalous_one(visit, screen
     expect(verdict).to_contain_text("GOOD", **SLOW)
     page.wait_for_timeout(500)  # the canvas finds its size
     paint(page)
-    expect(verdict).to_contain_text("ANOMALOUS", **SLOW)
+    expect(verdict).to_contain_text("DEFECTIVE", **SLOW)
     screenshot(page, "draw")
     page.locator("#good-parts button").last.click()
     expect(verdict).to_contain_text("GOOD", **SLOW)
@@ -56,7 +56,7 @@ def test_a_batch_becomes_a_table_to_sort_to_open_and_to_take_home(visit, lot, sc
     page.locator("#batch-button").click()
     rows = page.locator("#batch-table tbody tr")
     expect(rows).to_have_count(4, **SLOW)
-    expect(page.locator("#batch-status")).to_contain_text("2 anomalous")
+    expect(page.locator("#batch-status")).to_contain_text("2 defective")
     expect(rows.last).to_contain_text("`broken.png` is no picture")
     expect(page.locator("#batch-histogram svg")).to_have_attribute(
         "aria-label", "Histogram of 3 scores: 2 above the threshold 0.926."
@@ -75,9 +75,9 @@ def test_a_batch_becomes_a_table_to_sort_to_open_and_to_take_home(visit, lot, sc
     with (tmp_path / "results.csv").open() as file:
         words = {row["file"]: row["verdict"] for row in csv.DictReader(file)}
     assert words == {
-        "lot/monday/good_1.png": "normal",
-        "lot/monday/stain.png": "anomalous",
-        "hole.png": "anomalous",
+        "lot/monday/good_1.png": "good",
+        "lot/monday/stain.png": "defective",
+        "hole.png": "defective",
         "broken.png": "error",
     }
     with page.expect_download() as download:
@@ -87,7 +87,7 @@ def test_a_batch_becomes_a_table_to_sort_to_open_and_to_take_home(visit, lot, sc
 
     page.locator("#batch-table").get_by_role("button", name="stain.png").press("Enter")
     expect(page.get_by_role("tab", name="Inspect")).to_have_attribute("aria-selected", "true")
-    assert "0.9999 >" in see_verdict(page, "ANOMALOUS")
+    assert "0.9999 >" in see_verdict(page, "DEFECTIVE")
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_every_tab_fits_and_can_be_read(visit, lot, screenshot, serious_violatio
     expect(page.locator("#draw-verdict")).to_contain_text("GOOD", **SLOW)
     page.wait_for_timeout(500)
     paint(page)
-    expect(page.locator("#draw-verdict")).to_contain_text("ANOMALOUS", **SLOW)
+    expect(page.locator("#draw-verdict")).to_contain_text("DEFECTIVE", **SLOW)
     look(page, f"draw-{size}-{light}", screenshot, serious_violations)
     for tab, files in (("batch", lot), ("calibrate", GOOD)):
         open_tab(page, tab.capitalize())

@@ -15,8 +15,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from diffusionad import DiffusionADPipeline
-from diffusionad.inspection.results import score_text
 from diffusionad.loading.bundled import demo_model
+from diffusionad.postprocessing.verdict import score_text
 
 SLOW = {"timeout": 120_000}  # milliseconds
 
@@ -44,7 +44,7 @@ def test_a_picture_from_the_clipboard_is_inspected(visit):
     page.get_by_label("Paste from clipboard").first.click()
     expect(page.locator("#run-line")).to_contain_text("300 × 260 px", **SLOW)
     score = DiffusionADPipeline.from_pretrained(demo_model("fabric"))(pasted).score[0]
-    assert f"{score_text(score)} >" in see_verdict(page, "ANOMALOUS")
+    assert f"{score_text(score)} >" in see_verdict(page, "DEFECTIVE")
 
 
 def test_a_picture_from_the_camera_is_inspected(visit, screenshot):
@@ -89,4 +89,4 @@ def test_who_has_to_wait_sees_the_place_in_the_queue(visit, app, screenshot, tmp
         act()
         expect(place.get_by_test_id("status-tracker")).to_contain_text("queue: ", **SLOW)
         screenshot(page, f"queue-{tab}")
-    expect(place).to_contain_text("good" if tab == "batch" else "ANOMALOUS", **SLOW)
+    expect(place).to_contain_text("good" if tab == "batch" else "DEFECTIVE", **SLOW)
