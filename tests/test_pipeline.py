@@ -14,7 +14,7 @@ from PIL import Image
 
 from diffusionad import AnomalySegmenter, DiffusionADOutput, DiffusionADPipeline, calibrate
 from diffusionad.images.image_io import ImageError
-from diffusionad.postprocessing.regions import find_regions
+from diffusionad.postprocessing.regions import find_defects
 from diffusionad.postprocessing.scoring import top_mean
 
 SCORE_OVERRIDES = {
@@ -289,7 +289,7 @@ def test_ignore_border_hides_the_border_of_the_models_map(tiny_pipeline, make_pi
 def test_regions_describe_the_mask(tiny_pipeline, make_pictures):
     output = tiny_pipeline(make_pictures(2, side=80), threshold=0.6)
     for anomaly_map, mask, regions in zip(output.anomaly_map, output.mask, output.regions, strict=True):
-        assert regions == find_regions(anomaly_map, mask)[1] and len(regions) > 1
+        assert regions == find_defects(anomaly_map, output.pixel_threshold)[1] and len(regions) > 1
         assert sum(region.area for region in regions) == mask.sum()
         assert regions[0].peak == anomaly_map.max()
 

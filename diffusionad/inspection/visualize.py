@@ -5,7 +5,7 @@ Colours are told apart by brightness first, so that they survive colour blindnes
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import binary_dilation, generate_binary_structure
+from scipy.ndimage import binary_dilation, binary_fill_holes, generate_binary_structure
 
 from diffusionad.images.image_io import check_unit_range, read_image
 
@@ -119,8 +119,9 @@ def draw_contours(
 ) -> Image.Image:
     """The picture with a line around every masked region.
 
-    The line lies outside the region, so that even a defect of one pixel stays visible, but inside the
-    picture, so that a region at the edge is closed, too. A dark seam on its outer side sets it off.
+    The line lies outside the region, around its outer edge only, so that even a defect of one pixel stays
+    visible, but inside the picture, so that a region at the edge is closed, too. A dark seam on its outer side
+    sets it off.
 
     Args:
         image: PIL image, or [H,W,3] float in [0, 1] or uint8.
@@ -139,7 +140,7 @@ def draw_contours(
     width = max(2, round(max(mask.shape) / 600)) if width is None else width
     if width < 1:
         raise ValueError(f"`width` is {width!r}; give at least 1 pixel.")
-    line, seam = _contour(np.asarray(mask, dtype=bool), width)
+    line, seam = _contour(binary_fill_holes(mask), width)  # a hole is no second defect
     pixels = np.array(picture)  # [H,W,3] uint8, a copy
     pixels[seam] = HALO
     pixels[line] = color

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffusionad.images.image_io import resize
 from diffusionad.postprocessing.calibration import Calibration
-from diffusionad.postprocessing.regions import Region, find_regions
+from diffusionad.postprocessing.regions import Region, find_defects
 from diffusionad.postprocessing.roi import region_of_interest
 from diffusionad.postprocessing.scoring import top_values
 from diffusionad.postprocessing.verdict import Verdict, verdict_of
@@ -73,7 +73,7 @@ class Postprocessor:
         score = float(made_score.mean(dtype=np.float64))
         full = resize(anomaly_map, size).clip(0, 1)
         min_area = self.settings["min_region_area"]
-        mask, regions = find_regions(full, full > self.pixel_threshold, min_area)
+        mask, regions = find_defects(full, self.pixel_threshold, min_area)
         is_anomalous = score > self.settings["threshold"] and (not min_area or len(regions) > 0)
         if is_anomalous and not regions:  # no defective verdict without its place
             mask, regions = find_regions(full, full >= min(made_score[0], full.max()))

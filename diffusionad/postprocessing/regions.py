@@ -5,6 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+# Crumbs of one defect: pieces no further apart than twice this share of the longer side are one region.
+REACH = 1 / 128
+# A region below this share of the picture is a speck, 4 pixels of 256 x 256, and left out beside larger ones.
+SPECK = 1 / 20_000
+
 
 @dataclass(frozen=True)
 class Region:
@@ -25,8 +30,33 @@ class Region:
     peak_position: tuple[int, int]
 
 
+def find_defects(
+    anomaly_map: np.ndarray, pixel_threshold: float, min_area: int = 0
+) -> tuple[np.ndarray, list[Region]]:
+    """Return what a person would call the defects of a map: crumbs are joined, specks left out.
+
+    Args:
+        anomaly_map: [H,W] in [0, 1].
+        pixel_threshold: pixels above belong to a region, in [0, 1].
+        min_area: regions with fewer pixels are dropped; 0 drops specks, but never the region with the highest
+            peak.
+
+    Returns:
+        The mask of the regions, [H,W] bool, and the regions, highest peak first.
+    """
+    mask = anomaly_map > pixel_threshold
+    reach = round(REACH * max(mask.shape))
+    if min_area:
+        return find_regions(anomaly_map, mask, min_area, reach)
+    kept, regions = find_regions(anomaly_map, mask, round(SPECK * mask.size), reach)
+    if mask.any() and not (kept & (anomaly_map == anomaly_map.max())).any():
+        _, all_regions = find_regions(anomaly_map, mask, 0, reach)
+        return find_regions(anomaly_map, mask, all_regions[0].area, reach)
+    return kept, regions
+
+
 def find_regions(
-    anomaly_map: np.ndarray, mask: np.ndarray, min_area: int = 0
+    anomaly_map: np.ndarray, mask: np.ndarray, min_area: int = 0, reach: int = 0
 ) -> tuple[np.ndarray, list[Region]]:
     """Connected regions (8-neighbours) of a mask, the highest peak first.
 
@@ -34,11 +64,14 @@ def find_regions(
         anomaly_map: [H,W] in [0, 1].
         mask: [H,W] bool.
         min_area: regions with fewer pixels are dropped.
+        reach: pieces whose distance is at most twice this are one region, pixels.
 
     Returns:
         The mask without the dropped regions, [H,W] bool, and the regions that remain.
     """
-    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    near = ndimage.maximum_filter(mask, 2 * reach + 1) if reach else mask
+    labels, count = ndimage.label(near, structure=np.ones((3, 3)))
+    labels *= mask
     if count == 0:
         return mask.copy(), []
     ys, xs = np.nonzero(labels)

@@ -182,3 +182,11 @@ def test_the_panel_shows_what_the_pipeline_returns(tiny_pipeline, make_pictures)
 def test_what_does_not_fit_is_refused_with_a_reason(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_contour_has_no_inner_hole():
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[16:48, 16:48] = True
+    filled = np.asarray(draw_contours(grey(64, 64), mask))
+    mask[28:36, 28:36] = False
+    np.testing.assert_array_equal(np.asarray(draw_contours(grey(64, 64), mask)), filled)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from diffusionad.postprocessing.regions import find_regions
+from diffusionad.postprocessing.regions import find_defects, find_regions
 from diffusionad.postprocessing.roi import border_mask, decode_roi, encode_roi
 from diffusionad.postprocessing.scoring import top_mean
 
@@ -130,3 +130,21 @@ def test_border_mask_leaves_out_the_border(width):
     assert inside.sum() == (8 - 2 * width) * (9 - 2 * width)
     assert inside[width, width] and inside[7 - width, 8 - width]
     assert width == 0 or not (inside[width - 1].any() or inside[:, 9 - width].any())
+
+
+def test_crumbs_of_one_defect_are_one_region_and_specks_are_left_out():
+    anomaly_map = np.zeros((256, 256), np.float32)
+    anomaly_map[100:130:3, 100:102] = 0.8  # ten crumbs along a scratch
+    anomaly_map[20, 20] = 0.7  # a speck
+    mask, [scratch] = find_defects(anomaly_map, 0.5)
+    assert scratch.box == (100, 100, 102, 128) and scratch.area == mask.sum() == 20
+    _, regions = find_defects(anomaly_map, 0.5, min_area=1)
+    assert [region.area for region in regions] == [20, 1]
+
+
+def test_the_highest_peak_is_a_region_however_small():
+    anomaly_map = np.zeros((256, 256), np.float32)
+    anomaly_map[100:120, 100:120] = 0.6
+    anomaly_map[20, 20] = 0.9
+    assert [region.area for region in find_defects(anomaly_map, 0.5)[1]] == [1, 400]
+    assert find_defects(anomaly_map, 0.95)[1] == []

@@ -16,7 +16,7 @@ from diffusionad.images.preparation import to_pil
 from diffusionad.inspection.visualize import DEFAULT_COLORMAP, colorize, draw_contours, overlay
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.known_marks import KnownMark
-from diffusionad.postprocessing.regions import Region, find_regions
+from diffusionad.postprocessing.regions import Region, find_defects
 from diffusionad.postprocessing.repair import repair
 from diffusionad.postprocessing.roi import encode_roi
 from diffusionad.postprocessing.verdict import Verdict, verdict_of
@@ -204,7 +204,7 @@ def judge(
         Mask, bool [H,W]; its regions, highest peak first; the verdict.
     """
     pixel_threshold = calibration.pixel_threshold_at(threshold) if calibration else threshold
-    mask, regions = find_regions(anomaly_map, anomaly_map > pixel_threshold, min_region_area)
+    mask, regions = find_defects(anomaly_map, pixel_threshold, min_region_area)
     is_anomalous = score > threshold and (bool(regions) or not min_region_area)
     verdict = verdict_of(is_anomalous, score, threshold, calibration, marks_left_out)
     return mask, tuple(regions), verdict
