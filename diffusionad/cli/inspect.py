@@ -46,7 +46,8 @@ Examples:
 
 \b
 Written to the output folder:
-  results.csv, results.json   score, verdict, p-value and regions of each picture, whole or not at all
+  results.csv, results.json   verdict, score, p-value and regions of each picture; paths are
+                              relative to the output folder
   overlays/                   heat map and contours over each picture
   panels/                     with --panels: picture, repaired part, heat map and overlay side by side
   watched.jsonl               with --watch, instead of results.*: a line per picture, the watch's memory
@@ -193,6 +194,7 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
     from diffusionad.inspection.inspector import common_root
     from diffusionad.inspection.results import ResultWriter, header
     from diffusionad.interrupts import StopRequest
+    from diffusionad.postprocessing.verdict import score_text
 
     started = time.perf_counter()
     head = header(inspector.pipeline, inspection.model)
@@ -206,7 +208,7 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
     bar_hidden = True if inspection.quiet else None
     with (
         StopRequest() as stop,
-        ResultWriter(inspection.output, head, len(files)) as writer,
+        ResultWriter(inspection.output, head, len(files), relative=True) as writer,
         tqdm(total=len(files), unit="picture", disable=bar_hidden, leave=False) as bar,
     ):
         for result in monitored(inspector(files, common_root(files)), monitor):
@@ -214,8 +216,9 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
             bar.update()
             if result.verdict is None:
                 tqdm.write(f"{result.file}: cannot be inspected: {result.error}", file=sys.stderr)
-            elif result.verdict.is_anomalous:
-                say(f"{result.file}: {result.verdict}")
+            else:
+                score = score_text(result.verdict.score)
+                say(f"{result.verdict.word.upper():9}  {score}  {result.file}")
             if stop.requested:
                 break
     summary = writer.summary()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from diffusionad.cli.options import CannotRun, one_line
+from diffusionad.cli.options import CannotRun, announce, one_line
 
 if TYPE_CHECKING:
     from diffusionad.pipeline import DiffusionADPipeline
@@ -118,6 +118,7 @@ def load_pipeline(
 
     if is_exported(model):
         return _load_exported(model, device, dtype, settings)
+    announce(f"Loading {model} ...")
     import torch
 
     from diffusionad.pipeline import DiffusionADPipeline

@@ -117,3 +117,9 @@ def missing_extra(error: ModuleNotFoundError) -> str:
     if package not in EXTRA_OF:
         raise error
     return f"the package {package} is not installed; run: pip install 'diffusionad[{EXTRA_OF[package]}]'"
+
+
+def announce(text: str) -> None:
+    """Tell a person at a terminal what is coming, before torch is imported, which takes seconds."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)

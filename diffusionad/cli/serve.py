@@ -4,7 +4,7 @@ import signal
 
 import click
 
-from diffusionad.cli.options import CannotRun, one_line
+from diffusionad.cli.options import CannotRun, announce, one_line
 
 
 @click.command("serve")
@@ -23,6 +23,7 @@ from diffusionad.cli.options import CannotRun, one_line
 @click.option("--port", type=int, help="Port to listen on (the first free one from 7860).")
 def serve_command(model: tuple[str, ...], host: str | None, port: int | None) -> int:
     """Serve the screens until Ctrl-C; the address is printed."""
+    announce("Starting the page ...")
     from diffusionad.loading.hub_models import find_models
     from diffusionad.ui import LAUNCH_OPTIONS, build_app
 

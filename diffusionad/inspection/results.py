@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import platform
 from collections import Counter
 from contextlib import ExitStack
@@ -123,9 +124,12 @@ class ResultWriter:
         folder: where to write; must exist.
         header: head of the JSON file, as `header` returns it.
         total: number of pictures to come, tells a complete run from an interrupted one.
+        relative: write the paths of pictures and overlays relative to `folder`, so that a report can be moved with
+            its pictures; False writes the names as they are.
     """
 
-    def __init__(self, folder: Path, header: dict[str, Any], total: int):
+    def __init__(self, folder: Path, header: dict[str, Any], total: int, relative: bool = False):
+        self._base = folder if relative else None
         self.paths = folder / "results.csv", folder / "results.json"
         self.counts: Counter[str] = Counter()  # by the word of the result
         self._total = total
@@ -137,11 +141,14 @@ class ResultWriter:
 
     def add(self, result: Result) -> None:
         row = result.to_dict()
+        if self._base is not None:
+            row |= {name: relative_to(row[name], self._base) for name in ("file", "overlay") if row[name]}
         separator = ",\n  " if self.counts.total() else "\n  "
         self._json_file.write(separator + json.dumps(row))
         boxes = "; ".join(" ".join(map(str, region.box)) for region in result.regions)
         counts = {"regions": len(result.regions), "known_marks": len(result.known_marks)}
-        self._csv.writerow(row | counts | {"boxes": boxes})
+        texts = {name: as_cell(row[name]) for name in ("file", "overlay", "error") if row[name]}
+        self._csv.writerow(row | counts | texts | {"boxes": boxes})
         self.counts[result.word] += 1
 
     def summary(self) -> dict[str, int | bool]:
@@ -167,6 +174,19 @@ class ResultWriter:
         # Names of files need not be valid Unicode; they come out as the bytes that they are.
         file = open(place, "w", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
         return self._files.enter_context(file)
+
+
+def relative_to(path: str, folder: Path) -> str:
+    """Return a path as seen from a folder, with forward slashes; absolute where no such way exists."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        return os.path.abspath(path)
+
+
+def as_cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: a quote goes before what would start one."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def save_png(image: Image.Image, path: Path) -> None:
