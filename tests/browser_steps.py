@@ -19,7 +19,7 @@ def see_verdict(page: Page, word: str | None = None) -> str:
     expect(banner).to_be_visible(timeout=120 * SECONDS)
     if word:
         expect(banner.locator(".word")).to_contain_text(word, timeout=120 * SECONDS)
-    return banner.inner_text().replace("\N{NO-BREAK SPACE}", " ")
+    return banner.text_content().replace("\N{NO-BREAK SPACE}", " ")
 
 
 def set_slider(slider: Locator, value: float) -> None:

@@ -124,8 +124,8 @@ class ResultWriter:
         folder: where to write; must exist.
         header: head of the JSON file, as `header` returns it.
         total: number of pictures to come, tells a complete run from an interrupted one.
-        relative: write the paths of pictures and overlays relative to `folder`, so that a report can be moved with
-            its pictures; False writes the names as they are.
+        relative: write paths of pictures and overlays relative to `folder`: a report can be moved with its
+            pictures. False writes the names as they are.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any], total: int, relative: bool = False):

@@ -120,8 +120,8 @@ def draw_contours(
     """The picture with a line around every masked region.
 
     The line lies outside the region, around its outer edge only, so that even a defect of one pixel stays
-    visible, but inside the picture, so that a region at the edge is closed, too. A dark seam on its outer side
-    sets it off.
+    visible, but inside the picture, so that a region at the edge is closed, too. A dark seam on its outer
+    side sets it off.
 
     Args:
         image: PIL image, or [H,W,3] float in [0, 1] or uint8.

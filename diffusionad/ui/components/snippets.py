@@ -1,5 +1,6 @@
 """HTML about one picture or model: the verdict, the regions, the model in a line."""
 
+import math
 from typing import Any
 
 from diffusionad.metric_labels import METRIC_LABELS
@@ -30,29 +31,43 @@ def verdict_banner(inspection: Inspection) -> str:
     details = details.replace("<=", "≤")
     for pair in (" %", "n = "):  # never over two lines
         details = details.replace(pair, pair.replace(" ", "\N{NO-BREAK SPACE}"))
-    lines = [details, *_explanations(inspection)]
-    text = "".join(f"<p>{as_text(line)}</p>" for line in lines)
+    said = "".join(f"<p>{as_text(line)}</p>" for line in _sentences(inspection))
     score, threshold = 100 * verdict.score, 100 * verdict.threshold
     return (
         f'<div class="verdict {kind}" role="status" aria-live="polite">'
         f'<div class="word"><span class="sign" aria-hidden="true">{sign}</span>{word}</div>'
         f'<div class="gauge" aria-hidden="true"><div class="fill" style="width:{score:.2f}%"></div>'
         f'<div class="tick" style="left:{threshold:.2f}%"></div></div>'
-        f'<div class="why">{text}</div></div>'
+        f'<div class="why">{said}</div>'
+        f"<details><summary>Figures</summary><p>{as_text(details)}</p></details></div>"
     )
 
 
-def _explanations(inspection: Inspection) -> list[str]:
+def _sentences(inspection: Inspection) -> list[str]:
+    """Return what the verdict means, in plain words, and what the user should know of the threshold."""
     verdict, share = inspection.verdict, inspection.expected_false_alarms()
-    if share is None or verdict.p_value is None:
-        return ["Not calibrated for these settings: the score has no p-value."]
-    lines = [f"At most {percent(verdict.p_value)} of good parts score this high."]
-    if verdict.threshold != inspection.own_threshold:
+    if not verdict.is_anomalous:
+        lines = ["It looks like the good parts that the model has seen."]
+    elif verdict.p_value is None:
+        lines = ["It looks odder than the threshold allows."]
+    else:
+        lines = [_how_rare(verdict.p_value)]
+    if share is None:
+        lines.append("Not calibrated for these settings: the score has no p-value.")
+    elif verdict.threshold != inspection.own_threshold:
         lines.append(
             f"Threshold moved by hand: at most {percent(share)} of good parts would be called defective. "
             f"The model's own is {verdicts.score_text(inspection.own_threshold)}."
         )
     return lines
+
+
+def _how_rare(p_value: float) -> str:
+    """Return a p-value as people count."""
+    if p_value > 0.1:
+        return f"About {max(2, round(10 * p_value))} in 10 good parts look this odd."
+    # Rounded down: fewer good parts than said would break the promise, not more.
+    return f"At most 1 in {math.floor(1 / p_value + 1e-9):,} good parts looks this odd."
 
 
 def region_table(inspection: Inspection) -> str:

@@ -132,7 +132,7 @@ class DrawTab:
             self.results: gr.update(visible=True),
             # Without numbers: no table explains them here.
             self.drawn: serve_image(replace(inspection, regions=()).draw()),
-            self.repaired: serve_image(inspection.reconstruction),
+            self.repaired: serve_image(inspection.repaired),
             self.run_line: run_line(inspection),
         }
 
