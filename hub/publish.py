@@ -28,6 +28,7 @@ class Push:
         license: licence of its pictures, the Hub's identifier; None for a known data set.
         examples: pictures to publish, files or folders; "{category}" stands for its name.
         project_url: git repository of the package; None takes what the package says.
+        takes_weak: publish a model that is hardly better than chance, too.
     """
 
     run: Path
@@ -37,6 +38,7 @@ class Push:
     license: str | None = None
     examples: tuple[str, ...] = ()
     project_url: str | None = None
+    takes_weak: bool = False
 
 
 def project_url(given: str | None) -> str:
@@ -67,7 +69,9 @@ def _url_of_package() -> str | None:
     return next((urls[key] for key in URL_KEYS if key in urls), None)
 
 
-def read_runs(folder: Path, repo_id: str, category: str | None) -> dict[str, FinishedRun]:
+def read_runs(
+    folder: Path, repo_id: str, category: str | None, takes_weak: bool = False
+) -> dict[str, FinishedRun]:
     """Read the runs to publish, by repository.
 
     Raises:
@@ -75,13 +79,13 @@ def read_runs(folder: Path, repo_id: str, category: str | None) -> dict[str, Fin
         ValueError: a run that must not be published; then none is.
     """
     if category is None:
-        return {repo_id: read_run(folder)}
+        return {repo_id: read_run(folder, takes_weak)}
     if category != ALL:
-        return {repo_id: read_run(folder / category)}
+        return {repo_id: read_run(folder / category, takes_weak)}
     runs = sorted(path.parent.parent for path in folder.glob("*/pipeline/model_index.json"))
     if not runs:
         raise FileNotFoundError(f"`{folder}` holds no <category>/pipeline; give the folder of the runs.")
-    return {f"{repo_id}-{run.name}": read_run(run) for run in runs}
+    return {f"{repo_id}-{run.name}": read_run(run, takes_weak) for run in runs}
 
 
 def write_folders(asked: Push, output: Path) -> dict[str, Path]:
@@ -92,7 +96,7 @@ def write_folders(asked: Push, output: Path) -> dict[str, Path]:
         ValueError: something that must not be published.
     """
     url = project_url(asked.project_url)
-    runs = read_runs(asked.run, asked.repo_id, asked.category)
+    runs = read_runs(asked.run, asked.repo_id, asked.category, asked.takes_weak)
     folders = {}
     for repo_id, run in runs.items():
         data = _data_set(run, asked)

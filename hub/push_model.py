@@ -49,6 +49,11 @@ all. Pushing again changes what changed.
     "stands for its name. The card shows the first whose name does not begin with good. By default no "
     "picture is published.",
 )
+@click.option(
+    "--yes-publish-weak",
+    is_flag=True,
+    help="Publish a model whose image AUROC is below 0.6, too; its card says that it is weak.",
+)
 @click.option("--project-url", metavar="URL", help="Git repository that pip installs the package from.")
 @push_options
 def push_command(
@@ -60,6 +65,7 @@ def push_command(
     license_id: str | None,
     examples: tuple[str, ...],
     project_url: str | None,
+    yes_publish_weak: bool,
     dry_run: bool,
     output: Path | None,
 ) -> None:
@@ -69,7 +75,7 @@ def push_command(
     from .publish import Push, push, write_folders
     from .repo_folder import describe
 
-    asked = Push(run_folder, repo_id, category, dataset, license_id, examples, project_url)
+    asked = Push(run_folder, repo_id, category, dataset, license_id, examples, project_url, yes_publish_weak)
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folders = write_folders(asked, output or Path(temporary))

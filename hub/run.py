@@ -14,6 +14,8 @@ from diffusionad.files import check_finite
 from diffusionad.loading.components import COMPONENTS
 from diffusionad.loading.fingerprint import pipeline_sha256
 
+WEAK = 0.6  # image AUROC; 0.5 is chance
+
 EVALUATE = "diffusionad evaluate --model {0}/pipeline --data DATA --output {0}"
 
 
@@ -50,12 +52,16 @@ class FinishedRun:
         return [name for name, entry in present.items() if entry and entry[0]]  # [null, null] is absent
 
 
-def read_run(folder: Path) -> FinishedRun:
+def read_run(folder: Path, takes_weak: bool = False) -> FinishedRun:
     """Read a run and refuse what must not be published.
+
+    Args:
+        folder: the run folder.
+        takes_weak: also a model that hardly tells defective parts from good ones; its card says so.
 
     Raises:
         FileNotFoundError: a part of the run is missing.
-        ValueError: figures that are absent, not finite, or of other weights.
+        ValueError: figures that are absent, not finite, or of other weights; a weak model without consent.
     """
     index, figures, config = (
         folder / name for name in ("pipeline/model_index.json", "metrics.json", "config.toml")
@@ -66,7 +72,7 @@ def read_run(folder: Path) -> FinishedRun:
     if not figures.is_file():
         raise FileNotFoundError(f"`{figures}` is missing; measure it first: {again}.")
     metrics = json.loads(figures.read_text(encoding="utf-8"))
-    if "image_auroc" not in metrics:
+    if "image_auroc" not in metrics and metrics.get("n_defective") != 0:
         reason = metrics.get("absent", {}).get("image_auroc", "it was not measured")
         raise ValueError(
             f"`{figures}` has no image AUROC ({reason}), and a model without figures is not "
@@ -80,12 +86,22 @@ def read_run(folder: Path) -> FinishedRun:
             f"{found[:12]}); measure again: {again}."
         )
     check_finite(metrics, "metrics.json")
+    if is_weak(metrics) and not takes_weak:
+        raise ValueError(
+            f"The image AUROC is {metrics['image_auroc']['value']:.2f}, where 0.5 is chance: train longer, "
+            "or publish it as it is with --yes-publish-weak; its card will say so."
+        )
     return FinishedRun(
         folder,
         without_folders(metrics),
         tomllib.loads(config.read_text(encoding="utf-8")) if config.is_file() else {},
         json.loads(index.read_text(encoding="utf-8")),
     )
+
+
+def is_weak(metrics: dict[str, Any]) -> bool:
+    """Whether a model was measured to tell defective parts from good ones hardly better than chance."""
+    return "image_auroc" in metrics and float(metrics["image_auroc"]["value"]) < WEAK
 
 
 def without_folders(value: Any) -> Any:

@@ -157,7 +157,7 @@ class ExportedPipeline:
             for tiles in tiles_of([picture], batch_size):
                 collect(tiles, *self._look(np.stack([picture.tiled.tile(k) for picture, k in tiles])))
             model_map = postprocess.look_inside(self._joined(picture))
-            drawn = picture.tiled.reconstruction
+            drawn: Any = picture.tiled.reconstruction
             drawn = to_pil(drawn) if output_type == "pil" else drawn
             results.append((picture.picture, postprocess(model_map, picture.size), drawn))
         return self._output(results, postprocess, time.perf_counter() - started)

@@ -51,9 +51,9 @@ def test_the_card_gives_the_figures_as_results_of_the_category(finished):
     }
 
 
-def test_the_card_begins_with_how_to_install(finished):
+def test_the_card_begins_with_its_name_and_how_to_install(finished):
     body = card_of(finished).text.strip()
-    assert body.startswith(f'Install with `pip install "diffusionad @ git+{URL}"`')
+    assert body.startswith(f'# model\n\nInstall with `pip install "diffusionad @ git+{URL}"`')
 
 
 def test_the_code_on_the_card_compiles_and_names_the_repository(finished):
@@ -159,6 +159,26 @@ def test_the_card_leaves_out_what_is_not_known(finished):
     for word in ("| defect |", "reconstruction keeps", "| Time |", "Not measured:", "None", "panel", "()"):
         assert word not in text
     assert "![" not in text
+
+
+def test_the_picture_comes_right_after_the_name(finished):
+    assert card_of(finished, panel="panel.png").text.strip().startswith("# model\n\n![A picture of noise")
+
+
+def test_the_card_of_good_pictures_only_says_that_defects_were_not_measured(finished):
+    known = {"n_good": 40, "n_defective": 0, "per_defect": {}, "false_alarm_rate": 0.025}
+    gone = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "aupro", "detection_rate")
+    card = card_of(with_metrics(finished, gone, **known))
+    assert "**Not measured on defects:**" in card.text and "| metric |" not in card.text
+    assert "2.5 % of the 40 good pictures were called defective" in card.text
+    assert not card.data.eval_results
+
+
+def test_the_card_of_a_weak_model_says_so_before_anything_else(finished):
+    weak = with_metrics(finished, image_auroc={"value": 0.55})
+    text = card_of(weak).text.strip()
+    assert text.startswith("# model\n\n**Warning:** This model is weak: its image AUROC is 0.55")
+    assert "**Warning:**" not in card_of(finished).text
 
 
 def test_the_card_shows_the_pictures_that_are_published_with_it(finished):

@@ -208,6 +208,24 @@ def test_a_push_needs_figures(hub, push, run, capsys):
     assert hub.requests == []
 
 
+def test_a_weak_model_is_published_only_with_consent(hub, push, run, tmp_path, capsys):
+    edit_json(run / "metrics.json", image_auroc={"value": 0.55})
+    assert push(run) == 2
+    assert "The image AUROC is 0.55, where 0.5 is chance" in capsys.readouterr().err
+    assert push(run, "--yes-publish-weak", "--dry-run", "--output", tmp_path / "repo") == 0
+    assert "This model is weak" in (tmp_path / "repo/README.md").read_text()
+
+
+def test_a_model_of_good_pictures_only_is_published_without_a_figure_on_defects(push, run, tmp_path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    for name in ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "aupro", "detection_rate"):
+        del metrics[name]
+    metrics |= {"n_defective": 0, "per_defect": {}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    assert push(run, "--dry-run", "--output", tmp_path / "repo") == 0
+    assert "Not measured on defects" in (tmp_path / "repo/README.md").read_text()
+
+
 @pytest.mark.parametrize("changed", ["weights", "settings", "figures"])
 def test_a_push_needs_figures_of_these_weights(hub, push, run, capsys, changed):
     if changed == "weights":

@@ -629,6 +629,18 @@ def test_the_downloads_are_exact_at_the_size_of_the_picture(model, tmp_path):
     assert download_name(inspected, "mask.png") == "large_mask.png"
 
 
+def test_a_comparison_and_an_animation_are_there_to_show_around(model, picture):
+    inspected = inspect_picture(model, str(picture), threshold=0.0)
+    files = {ending: write(inspected, 0.5, "magma") for ending, write in DOWNLOADS.values()}
+    comparison = Image.open(BytesIO(files["comparison.png"]))
+    assert comparison.width > 3 * 320
+    animation = Image.open(BytesIO(files["before_after.gif"]))
+    assert (animation.n_frames, animation.size) == (2, (96, 60))
+    animation.seek(1)
+    difference = np.abs(np.asarray(animation.convert("RGB"), float) - np.asarray(inspected.repaired, float))
+    assert np.median(difference) < 32  # a palette of 256 colours
+
+
 def test_a_file_of_two_visitors_is_whole_at_any_moment():
     data = [bytes([i]) * 300_000 for i in range(2)]
     with ThreadPoolExecutor(8) as pool:

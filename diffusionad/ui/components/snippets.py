@@ -137,6 +137,8 @@ def expected_line(seconds: float | None, device: str) -> str:
 
 NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
 
+WEAK_AUROC = 0.6  # below, a model is hardly better than chance
+
 # On the card, as far as metrics.json has them.
 CARD_METRICS = ("image_auroc", "pixel_auroc", "aupro")
 
@@ -156,9 +158,14 @@ def model_card(model: Model) -> str:
         rate, n = config.calibration["rate"], config.calibration["n"]
         facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts"))
     rows = "".join(f"<div><dt>{as_text(label)}</dt><dd>{as_text(value)}</dd></div>" for label, value in facts)
+    auroc, known = metric_value(metrics, "image_auroc"), ""
+    if auroc is None:
+        known = '<p class="note">Not measured on defects.</p>'
+    elif auroc < WEAK_AUROC:
+        known = f'<p class="note">Weak: image AUROC {auroc:.2f}, where 0.5 is chance.</p>'
     return (
         f'<div class="card"><p><strong>{as_text(model.name)}</strong>: {about}'
-        f"sees {as_text(size)}, runs on the {as_text(model.device)}</p><dl>{rows}</dl></div>"
+        f"sees {as_text(size)}, runs on the {as_text(model.device)}</p><dl>{rows}</dl>{known}</div>"
     )
 
 

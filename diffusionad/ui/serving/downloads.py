@@ -1,5 +1,6 @@
-"""Files to download of an inspection: overlay, mask, map and figures, at the picture's size."""
+"""Files to download of an inspection: a comparison to show around; overlay, mask, map and figures."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -8,10 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from diffusionad.images.image_io import resize
+from diffusionad.inspection.panel import panel
 from diffusionad.ui.serving.files import png_bytes
 from diffusionad.ui.serving.inspection_state import Inspection
 
 MAX_UINT16 = 65535
+GIF_SIDE, GIF_MILLISECONDS = 480, 900
 
 Encoder = Callable[[Inspection, float, str], bytes]
 
@@ -47,8 +51,31 @@ def figures_json(inspection: Inspection, *_: object) -> bytes:
     return json.dumps(figures, indent=2).encode()
 
 
+def comparison_png(inspection: Inspection, opacity: float, colormap: str) -> bytes:
+    """Return picture, repaired part, map and overlay side by side under the verdict."""
+    picture = inspection.picture
+    size = picture.height, picture.width
+    shown_map = resize(inspection.anomaly_map, size).clip(0, 1)
+    shown_mask = resize(inspection.mask.astype(np.float32), size) > 0
+    name = Path(inspection.path).name
+    tiles = picture, inspection.repaired, shown_map, shown_mask
+    return png_bytes(panel(*tiles, inspection.verdict, name, colormap, opacity))
+
+
+def before_after_gif(inspection: Inspection, *_: object) -> bytes:
+    """Return an animation that turns from the picture to the repaired part and back."""
+    frames = [inspection.picture.copy(), inspection.repaired.copy()]
+    for frame in frames:
+        frame.thumbnail((GIF_SIDE, GIF_SIDE))
+    file = io.BytesIO()
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=GIF_MILLISECONDS, loop=0)
+    return file.getvalue()
+
+
 # Button -> (end of the file's name, its encoder).
 DOWNLOADS: dict[str, tuple[str, Encoder]] = {
+    "Comparison (PNG)": ("comparison.png", comparison_png),
+    "Before and after (GIF)": ("before_after.gif", before_after_gif),
     "Overlay (PNG)": ("overlay.png", overlay_png),
     "Mask (PNG)": ("mask.png", mask_png),
     "Map (16-bit PNG)": ("map.png", map_png),
