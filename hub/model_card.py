@@ -11,7 +11,7 @@ from diffusionad.loading.hub_models import TAG
 from diffusionad.metric_labels import DETECTION, METRIC_LABELS
 from diffusionad.postprocessing.verdict import percent, score_text
 
-from .run import FinishedRun, is_weak
+from .run import FinishedRun, warning_of
 from .training_data import DataSet
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -81,7 +81,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         from_scratch="from_scratch" in metrics,
         defect_rows=[_defect_row(name, row) for name, row in sorted(metrics.get("per_defect", {}).items())],
         absent=metrics.get("absent", {}),
-        warning=_warning(metrics),
+        warning=warning_of(metrics),
         promise=_calibration(run) is not None,
         reconstruction=_reconstruction(metrics),
         threshold=_threshold(run),
@@ -125,16 +125,6 @@ def index_card(runs: dict[str, FinishedRun], publication: Publication) -> str:
         labels=list(columns.values()),
         means=means,
     )
-
-
-def _warning(metrics: dict[str, Any]) -> str:
-    """Return what a reader must know before the figures; empty where there is nothing."""
-    weak = (
-        f"This model is weak: its image AUROC is {metrics['image_auroc']['value']:.2f}, where 0.5 is chance. "
-        if is_weak(metrics)
-        else ""
-    )
-    return f"{weak}{metrics.get('warning', '')}".strip()
 
 
 def _front_matter(publication: Publication, **values: Any) -> str:

@@ -104,6 +104,15 @@ def is_weak(metrics: dict[str, Any]) -> bool:
     return "image_auroc" in metrics and float(metrics["image_auroc"]["value"]) < WEAK
 
 
+def warning_of(metrics: dict[str, Any]) -> str:
+    """Return what a reader must know before the figures; empty where there is nothing."""
+    text = str(metrics.get("warning", ""))
+    if not is_weak(metrics):
+        return text
+    auroc = metrics["image_auroc"]["value"]
+    return f"This model is weak: its image AUROC is {auroc:.2f}, where 0.5 is chance. {text}".strip()
+
+
 def without_folders(value: Any) -> Any:
     """Return `value` with the names of files in place of absolute paths, which are nobody's business."""
     if isinstance(value, dict):

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diffusionad.images.image_io import resize
 from diffusionad.inspection.panel import panel
 from diffusionad.ui.serving.files import png_bytes
 from diffusionad.ui.serving.inspection_state import Inspection
@@ -53,12 +52,8 @@ def figures_json(inspection: Inspection, *_: object) -> bytes:
 
 def comparison_png(inspection: Inspection, opacity: float, colormap: str) -> bytes:
     """Return picture, repaired part, map and overlay side by side under the verdict."""
-    picture = inspection.picture
-    size = picture.height, picture.width
-    shown_map = resize(inspection.anomaly_map, size).clip(0, 1)
-    shown_mask = resize(inspection.mask.astype(np.float32), size) > 0
+    tiles = inspection.picture, inspection.repaired, *inspection.shown(inspection.picture)
     name = Path(inspection.path).name
-    tiles = picture, inspection.repaired, shown_map, shown_mask
     return png_bytes(panel(*tiles, inspection.verdict, name, colormap, opacity))
 
 

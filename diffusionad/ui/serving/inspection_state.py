@@ -80,10 +80,8 @@ class Inspection:
     def at_threshold(self, threshold: float, min_region_area: int | None = None) -> "Inspection":
         """Return the same inspection judged at another threshold; no network runs."""
         min_area = self.min_region_area if min_region_area is None else min_region_area
-        marks = len(self.known_marks)
-        mask, regions, verdict = judge(
-            self.anomaly_map, self.score, threshold, self.calibration, min_area, marks
-        )
+        judged = self.anomaly_map, self.score, threshold, self.calibration, min_area, len(self.known_marks)
+        mask, regions, verdict = judge(*judged)
         return replace(self, min_region_area=min_area, mask=mask, regions=regions, verdict=verdict)
 
     def with_calibration(self, calibration: Calibration) -> "Inspection":
@@ -109,16 +107,15 @@ class Inspection:
         """The part as it should look, at the size that is shown; the picture itself for a good part."""
         if not self.verdict.is_anomalous:
             return self.picture
-        size = self.picture.height, self.picture.width
-        shown_map = resize(self.anomaly_map, size).clip(0, 1)
-        shown_mask = resize(self.mask.astype(np.float32), size) > 0
-        return repair(self.picture, self.reconstruction, shown_map, shown_mask, self.pixel_threshold)
-
-    @property
-    def pixel_threshold(self) -> float:
-        """The threshold of the map that belongs to the one in force."""
         threshold = self.verdict.threshold
-        return self.calibration.pixel_threshold_at(threshold) if self.calibration else threshold
+        level = self.calibration.pixel_threshold_at(threshold) if self.calibration else threshold
+        return repair(self.picture, self.reconstruction, *self.shown(self.picture), level)
+
+    def shown(self, picture: Image.Image) -> tuple[np.ndarray, np.ndarray]:
+        """Return map and mask at the size of a picture; regions below one of its pixels stay."""
+        size = picture.height, picture.width
+        mask = resize(self.mask.astype(np.float32), size) > 0
+        return resize(self.anomaly_map, size).clip(0, 1), mask
 
     def enlarge_region(self, number: int) -> tuple[Image.Image, Image.Image]:
         """Return a region with some of its surroundings, and the same crop of the repaired part."""
@@ -154,8 +151,7 @@ class Inspection:
 
     def draw_at_full_size(self, opacity: float, colormap: str) -> Image.Image:
         """Draw the overlay at the size of the uploaded picture, without numbers."""
-        numberless = replace(self, regions=())
-        return numberless._draw_on(self.full_picture(), VIEWS[0], opacity, colormap)
+        return replace(self, regions=())._draw_on(self.full_picture(), VIEWS[0], opacity, colormap)
 
     def full_picture(self) -> Image.Image:
         """Return the picture at its uploaded size, RGB; read the file again where a smaller one is shown."""
@@ -165,10 +161,7 @@ class Inspection:
         return to_pil(read_image(self.path, bit_depth=self.bit_depth))
 
     def _draw_on(self, picture: Image.Image, view: str, opacity: float, colormap: str) -> Image.Image:
-        size = picture.height, picture.width
-        shown_map = resize(self.anomaly_map, size).clip(0, 1)
-        shown_mask = resize(self.mask.astype(np.float32), size) > 0  # keeps regions below one shown pixel
-        threshold = self.verdict.threshold
+        (shown_map, shown_mask), threshold = self.shown(picture), self.verdict.threshold
         if view == "Heat map":
             return Image.fromarray(colorize(shown_map, colormap, threshold))
         if view == "Reconstruction":
@@ -206,8 +199,7 @@ def judge(
     pixel_threshold = calibration.pixel_threshold_at(threshold) if calibration else threshold
     mask, regions = find_defects(anomaly_map, pixel_threshold, min_region_area)
     is_anomalous = score > threshold and (bool(regions) or not min_region_area)
-    verdict = verdict_of(is_anomalous, score, threshold, calibration, marks_left_out)
-    return mask, tuple(regions), verdict
+    return mask, tuple(regions), verdict_of(is_anomalous, score, threshold, calibration, marks_left_out)
 
 
 def inspect_picture(
