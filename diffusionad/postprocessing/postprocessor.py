@@ -8,7 +8,7 @@ import numpy as np
 
 from diffusionad.images.image_io import resize
 from diffusionad.postprocessing.calibration import Calibration
-from diffusionad.postprocessing.regions import Region, find_defects
+from diffusionad.postprocessing.regions import Region, find_defects, find_regions
 from diffusionad.postprocessing.roi import region_of_interest
 from diffusionad.postprocessing.scoring import top_values
 from diffusionad.postprocessing.verdict import Verdict, verdict_of
