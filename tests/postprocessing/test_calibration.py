@@ -58,7 +58,7 @@ def test_the_smallest_rate_that_n_supports_can_be_promised(n):
     [(20, 0.01, "0.04762", 99), (98, 0.01, "0.0101", 99), (99, 0.001, "0.01", 999)],
 )
 def test_a_rate_that_n_cannot_support_names_the_smallest_and_the_number_needed(n, rate, best, needed):
-    with pytest.raises(ValueError, match=rf"`rate` is {rate:g}.*{n} normal.*{best} at best.*least {needed} "):
+    with pytest.raises(ValueError, match=rf"`rate` is {rate:g}.*{n} good.*{best} at best.*least {needed} "):
         calibrate(np.linspace(0, 1, n), rate)
     calibrate(np.linspace(0, 1, needed), rate)
 
