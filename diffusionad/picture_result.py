@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffusionad.images.preparation import to_pil
+from diffusionad.images.preparation import to_rgb_image
 from diffusionad.inspection.panel import panel
 from diffusionad.inspection.visualize import draw_contours, overlay
 from diffusionad.postprocessing.known_marks import KnownMark
@@ -192,4 +192,4 @@ def as_image(picture: Any) -> Image.Image:
     """Return a reconstruction of any output type, array [H,W,3] or tensor [3,H,W] in [0, 1], as RGB."""
     if isinstance(picture, Image.Image):
         return picture
-    return to_pil(picture if isinstance(picture, np.ndarray) else picture.permute(1, 2, 0).numpy())
+    return to_rgb_image(picture if isinstance(picture, np.ndarray) else picture.permute(1, 2, 0).numpy())

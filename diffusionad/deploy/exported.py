@@ -19,7 +19,7 @@ from PIL import Image
 from diffusionad.deploy.runtimes import FORMATS, PRECISIONS, load_graph
 from diffusionad.files import file_sha256
 from diffusionad.images.image_io import ImageSource
-from diffusionad.images.preparation import Preparation, PreparedPicture, collect, tiles_of, to_pil
+from diffusionad.images.preparation import Preparation, PreparedPicture, collect, tiles_of, to_rgb_image
 from diffusionad.loading.model_files import read_json, remedy, require_file
 from diffusionad.picture_result import ByPicture
 from diffusionad.postprocessing.calibration import Calibration
@@ -158,7 +158,7 @@ class ExportedPipeline:
                 collect(tiles, *self._look(np.stack([picture.tiled.tile(k) for picture, k in tiles])))
             model_map = postprocess.look_inside(self._joined(picture))
             drawn: Any = picture.tiled.reconstruction
-            drawn = to_pil(drawn) if output_type == "pil" else drawn
+            drawn = to_rgb_image(drawn) if output_type == "pil" else drawn
             results.append((picture.picture, postprocess(model_map, picture.size), drawn))
         return self._output(results, postprocess, time.perf_counter() - started)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from diffusionad.images.image_io import ImageError, ImageSource
-from diffusionad.images.preparation import Preparation, name_of, to_pil
+from diffusionad.images.preparation import Preparation, name_of, to_rgb_image
 
 ImageInput = ImageSource | Tensor
 
@@ -102,4 +102,4 @@ def to_output_type(reconstruction: np.ndarray, output_type: str) -> Image.Image 
         return torch.from_numpy(reconstruction).permute(2, 0, 1).contiguous()  # [3,H',W']
     if output_type == "np":
         return reconstruction  # [H',W',3]
-    return to_pil(reconstruction)
+    return to_rgb_image(reconstruction)

@@ -101,7 +101,7 @@ class Preparation:
         if not self.takes_blank:
             check_shows_something(array, name, self.bit_depth)
         view = None if view_size is None else resize(array, view_size(size))
-        return PreparedPicture(to_pil(array), TiledPicture(picture, self.image_size), size, view)
+        return PreparedPicture(to_rgb_image(array), TiledPicture(picture, self.image_size), size, view)
 
 
 def tiles_of(pictures: list[PreparedPicture], per_call: int) -> Iterator[list[tuple[PreparedPicture, int]]]:
@@ -127,7 +127,7 @@ def name_of(index: int) -> str:
     return f"`image[{index}]`"
 
 
-def to_pil(picture: np.ndarray) -> Image.Image:
+def to_rgb_image(picture: np.ndarray) -> Image.Image:
     """Return a picture [H,W,3] in [0, 1] as RGB; a channel at a time, as floats of a large one are many."""
     channels = picture.transpose(2, 0, 1)  # [3,H,W]
     return Image.fromarray(np.dstack([(c * 255).round().clip(0, 255).astype(np.uint8) for c in channels]))

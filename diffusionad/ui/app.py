@@ -22,7 +22,7 @@ from diffusionad.ui.tabs.inspect import build_inspect
 
 INTRO = """
 <h1>DiffusionAD</h1>
-<p>Finds defects in pictures of parts, marks them, and shows what the part should have looked like.</p>
+<p>Finds the defect, and shows what the part should have looked like.</p>
 """
 
 # Tab name -> function that adds it to a page.

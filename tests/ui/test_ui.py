@@ -746,7 +746,7 @@ def test_names_of_models_cannot_smuggle_html_into_the_page(tab, picture):
 
 def test_the_card_says_what_is_promised(model):
     card = model_card(model)
-    assert "trained on noise, sees 64 × 64 px" in card
+    assert "trained on good noise only, it has never seen a defect; sees 64 × 64 px" in card
     assert f"<dd>{model.pipeline.config.threshold:.3f}</dd>" in card and "from 40 good parts" in card
     assert "AUROC" not in card  # nobody has measured this model
 
@@ -778,14 +778,15 @@ def test_a_picture_in_tiles_is_inspected_and_explained_where_it_stands_out(model
     assert six > one
 
 
-def test_the_card_shows_the_figures_that_were_measured_and_no_others(model, tmp_path):
+def test_the_card_warns_of_a_model_that_is_weak_or_was_not_measured(model, tmp_path):
     model.folder = tmp_path
-    figures = {"image_auroc": {"value": 0.987, "interval": [0.97, 0.99]}, "aupro": 0.5}
-    (tmp_path / "metrics.json").write_text(json.dumps(figures))
-    assert "<dt>Image AUROC</dt><dd>0.987</dd>" in model_card(model)
-    assert "AUPRO" not in model_card(model)  # not in the form that says how sure it is
+    for auroc, warns in ((0.987, False), (0.55, True)):
+        figures = {"image_auroc": {"value": auroc, "interval": [auroc - 0.01, auroc + 0.01]}, "aupro": 0.5}
+        (tmp_path / "metrics.json").write_text(json.dumps(figures))
+        assert ("Weak: image AUROC 0.55" in model_card(model)) == warns
+        assert "AUPRO" not in model_card(model) and "Not measured" not in model_card(model)
     (tmp_path / "metrics.json").write_text("{")
-    assert "AUROC" not in model_card(model)
+    assert "Not measured on defects." in model_card(model)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-from diffusionad.metric_labels import METRIC_LABELS
 from diffusionad.postprocessing import verdict as verdicts
 from diffusionad.postprocessing.regions import Region
 from diffusionad.ui.components.markup import as_text
@@ -139,21 +138,17 @@ NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one o
 
 WEAK_AUROC = 0.6  # below, a model is hardly better than chance
 
-# On the card, as far as metrics.json has them.
-CARD_METRICS = ("image_auroc", "pixel_auroc", "aupro")
-
 
 def model_card(model: Model) -> str:
-    """Return the card of a model: its training data, its metrics, and the promise of its threshold."""
+    """Return the card of a model: what it was trained on, and the promise of its threshold."""
     config, metrics = model.pipeline.config, model.metrics()
     size = f"{config.image_size} × {config.image_size} px"
     if config.resize_mode == "tile":
         scale = f", the shorter side at {config.shorter_side} px" if config.shorter_side else ""
         size = f"tiles of {size}{scale}"
-    about = f"trained on {as_text(config.category)}, " if config.category else ""
-    values = {METRIC_LABELS[name].heading: metric_value(metrics, name) for name in CARD_METRICS}
-    facts = [(label, f"{value:.3f}") for label, value in values.items() if value is not None]
-    facts.append(("Threshold", verdicts.score_text(config.threshold)))
+    what = f"good {as_text(config.category)}" if config.category else "good parts"
+    about = f"trained on {what} only, it has never seen a defect; "
+    facts = [("Threshold", verdicts.score_text(config.threshold))]
     if config.calibration is not None and config.calibration["threshold"] == config.threshold:
         rate, n = config.calibration["rate"], config.calibration["n"]
         facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts"))

@@ -12,7 +12,7 @@ from PIL import Image
 from diffusionad.images.bit_depth import smallest_depth
 from diffusionad.images.blank import read_to_inspect
 from diffusionad.images.image_io import highest_value, read_image, resize
-from diffusionad.images.preparation import to_pil
+from diffusionad.images.preparation import to_rgb_image
 from diffusionad.inspection.visualize import DEFAULT_COLORMAP, colorize, draw_contours, overlay
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.known_marks import KnownMark
@@ -158,7 +158,7 @@ class Inspection:
         height, width = self.anomaly_map.shape
         if self.picture.size == (width, height):
             return self.picture
-        return to_pil(read_image(self.path, bit_depth=self.bit_depth))
+        return to_rgb_image(read_image(self.path, bit_depth=self.bit_depth))
 
     def _draw_on(self, picture: Image.Image, view: str, opacity: float, colormap: str) -> Image.Image:
         (shown_map, shown_mask), threshold = self.shown(picture), self.verdict.threshold
@@ -291,7 +291,7 @@ def _fit(picture: np.ndarray, reconstruction: Any, max_side: int | None) -> tupl
     scale = min(1, max_side / max(height, width)) if max_side else 1
     height, width = max(1, round(height * scale)), max(1, round(width * scale))
     shown = resize(picture, (height, width))  # in float: rounding a large picture first takes seconds
-    return to_pil(shown), reconstruction.resize((width, height), Image.Resampling.BICUBIC)
+    return to_rgb_image(shown), reconstruction.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _inside(model: Model, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:
