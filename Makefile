@@ -14,7 +14,7 @@ TORCH       := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 SHARED      := --numprocesses $(WORKERS) --dist loadfile
 FAST        := -m "not slow" $(SHARED)
 
-.PHONY: demo lint test test-slow coverage test-oldest bench bench-demo clean
+.PHONY: demo lint test test-slow coverage test-oldest bench bench-demo sbom clean
 
 demo: $(VENV)/installed-app
 	$(VENV)/bin/python app.py
@@ -44,6 +44,13 @@ bench: $(VENV)/installed-dev
 # Renders the demo data into build/ and writes the figures of the embedded models again, from the shipped weights.
 bench-demo: $(VENV)/installed-dev
 	$(VENV)/bin/python -m training.demo.bundle --data build/demo
+
+# Packages of the environment with versions and licences (CycloneDX), by a tool in a venv of its own.
+sbom: $(VENV)/installed-app
+	$(PYTHON) -m venv build/sbom
+	build/sbom/$(PIP_INSTALL) cyclonedx-bom
+	build/sbom/bin/cyclonedx-py environment $(VENV)/bin/python --pyproject pyproject.toml \
+		--output-format JSON --output-file build/sbom.json
 
 clean:
 	rm -rf $(VENV) $(OLDEST) build dist .coverage
