@@ -8,9 +8,9 @@ import numpy as np
 
 from diffusionad.images.image_io import resize
 from diffusionad.postprocessing.calibration import Calibration
-from diffusionad.postprocessing.regions import Region, find_defects, find_regions
+from diffusionad.postprocessing.regions import Region, find_defects
 from diffusionad.postprocessing.roi import region_of_interest
-from diffusionad.postprocessing.scoring import top_values
+from diffusionad.postprocessing.scoring import top_mean
 from diffusionad.postprocessing.verdict import Verdict, verdict_of
 
 
@@ -69,14 +69,12 @@ class Postprocessor:
         """
         area = self.settings["image_size"] ** 2
         inside = self.inside(anomaly_map.shape)
-        made_score = top_values(anomaly_map, self.settings["top_fraction"], inside, area)
-        score = float(made_score.mean(dtype=np.float64))
+        score = top_mean(anomaly_map, self.settings["top_fraction"], inside, area)
         full = resize(anomaly_map, size).clip(0, 1)
         min_area = self.settings["min_region_area"]
-        mask, regions = find_defects(full, self.pixel_threshold, min_area)
-        is_anomalous = score > self.settings["threshold"] and (not min_area or len(regions) > 0)
-        if is_anomalous and not regions:  # no defective verdict without its place
-            mask, regions = find_regions(full, full >= min(made_score[0], full.max()))
+        is_high = score > self.settings["threshold"]
+        mask, regions = find_defects(full, self.pixel_threshold, min_area, score if is_high else None)
+        is_anomalous = is_high and (not min_area or len(regions) > 0)
         return Finding(full, score, mask, regions, is_anomalous)
 
     def verdict(self, found: Finding, marks: int = 0) -> Verdict:

@@ -31,7 +31,7 @@ class Region:
 
 
 def find_defects(
-    anomaly_map: np.ndarray, pixel_threshold: float, min_area: int = 0
+    anomaly_map: np.ndarray, pixel_threshold: float, min_area: int = 0, defective_at: float | None = None
 ) -> tuple[np.ndarray, list[Region]]:
     """Return what a person would call the defects of a map: crumbs are joined, specks left out.
 
@@ -40,11 +40,16 @@ def find_defects(
         pixel_threshold: pixels above belong to a region, in [0, 1].
         min_area: regions with fewer pixels are dropped; 0 drops specks, but never the region with the highest
             peak.
+        defective_at: score of a picture that is defective. Where nothing is above the threshold, the pixels
+            that reach it, or the highest one, are its place: a defective verdict has one, unless `min_area`
+            drops it.
 
     Returns:
         The mask of the regions, [H,W] bool, and the regions, highest peak first.
     """
     mask = anomaly_map > pixel_threshold
+    if defective_at is not None and not mask.any():
+        mask = anomaly_map >= min(defective_at, anomaly_map.max())
     reach = round(REACH * max(mask.shape))
     if min_area:
         return find_regions(anomaly_map, mask, min_area, reach)

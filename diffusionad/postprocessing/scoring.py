@@ -6,14 +6,7 @@ import numpy as np
 def top_mean(
     anomaly_map: np.ndarray, top_fraction: float, inside: np.ndarray | None = None, area: int | None = None
 ) -> float:
-    """Mean of the largest values of a map; DiffusionAD, image score; see `top_values` for the arguments."""
-    return float(top_values(anomaly_map, top_fraction, inside, area).mean(dtype=np.float64))
-
-
-def top_values(
-    anomaly_map: np.ndarray, top_fraction: float, inside: np.ndarray | None = None, area: int | None = None
-) -> np.ndarray:
-    """Return the largest values of a map, which make the score (paper: the 50 largest of 256 x 256).
+    """Mean of the largest values of a map; DiffusionAD, image score (paper: the 50 largest of 256 x 256).
 
     Args:
         anomaly_map: [H,W] map at the size that the model sees, in [0, 1].
@@ -23,9 +16,10 @@ def top_values(
             because there is more around it.
 
     Returns:
-        [k], ascending, in [0, 1].
+        Score in [0, 1].
     """
     values = anomaly_map.ravel() if inside is None else anomaly_map[inside]
     k = min(max(1, round(top_fraction * (area or anomaly_map.size))), values.size)
-    # Sorted, so that a sum does not depend on the order that partition leaves behind.
-    return np.sort(np.partition(values, values.size - k)[values.size - k :])
+    # Sorted, so that the sum does not depend on the order that partition leaves behind.
+    largest = np.sort(np.partition(values, values.size - k)[values.size - k :])
+    return float(largest.mean(dtype=np.float64))

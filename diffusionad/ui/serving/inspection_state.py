@@ -47,8 +47,7 @@ class Inspection:
         settings: of the pipeline's call, as far as the user has set them.
         seed: of the noise.
         model: its name.
-        device: name of the device that ran it.
-        seconds: to read the picture and inspect it.
+        device, seconds: the device that ran it, and the time to read the picture and inspect it.
         known_marks: peaks that were taken off the map, since good parts carry them.
         min_region_area: smaller regions are no anomaly, pixels.
         mask: bool [H,W], at the threshold in force.
@@ -197,7 +196,8 @@ def judge(
         Mask, bool [H,W]; its regions, highest peak first; the verdict.
     """
     pixel_threshold = calibration.pixel_threshold_at(threshold) if calibration else threshold
-    mask, regions = find_defects(anomaly_map, pixel_threshold, min_region_area)
+    at = score if score > threshold else None
+    mask, regions = find_defects(anomaly_map, pixel_threshold, min_region_area, at)
     is_anomalous = score > threshold and (bool(regions) or not min_region_area)
     return mask, tuple(regions), verdict_of(is_anomalous, score, threshold, calibration, marks_left_out)
 
