@@ -46,8 +46,8 @@ TOPS = ("diffusionad", "training", "hub")
 HEAVY = {"accelerate", "gradio", "matplotlib", "skimage", "sklearn", "torchvision"}
 # They also serve an exported model, which runs without torch.
 WITHOUT_TORCH = (
-    "deploy.exported", "deploy.runtimes", "images.image_io", "images.preparation", "images.tiling",
-    "inspection.panel", "inspection.visualize", "picture_result",
+    "deploy.about", "deploy.exported", "deploy.runtimes", "images.image_io", "images.preparation",
+    "images.tiling", "inspection.panel", "inspection.recalibration", "inspection.visualize", "picture_result",
 ) + tuple(
     f"postprocessing.{name}"
     for name in (

@@ -62,9 +62,8 @@ def calibrate_command(
     files = _check((*paths, *data), model, output, rate)
     pipeline = load_pipeline(model, device, dtype, settings, keep_calibration=False)
     from diffusionad.inspection.recalibration import recalibrate
-    from diffusionad.loading.pretrained import find_folder
 
-    folder = find_folder(model_source(model), None, None, None, None, True)
+    folder = _folder_of(model)
     try:
         calibration = recalibrate(pipeline, folder, output or folder, files, rate, show_progress=not quiet)
     except (ValueError, RuntimeError, OSError) as error:
@@ -72,6 +71,15 @@ def calibrate_command(
     if not quiet:
         print(_calibration_text(calibration, output or folder))
     return 0
+
+
+def _folder_of(model: str) -> Path:
+    """Return the folder of a loaded model; that of an export is found without torch."""
+    if Path(model).is_dir():
+        return Path(model)
+    from diffusionad.loading.pretrained import find_folder
+
+    return find_folder(model_source(model), None, None, None, None, True)
 
 
 def _check(data: tuple[str, ...], model: str, output: Path | None, rate: float | None) -> list[Path]:

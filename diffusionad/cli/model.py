@@ -114,7 +114,7 @@ def load_pipeline(
     Raises:
         CannotRun: no such device or model, or a setting that cannot be.
     """
-    from diffusionad.deploy.exported import is_exported
+    from diffusionad.deploy.about import is_exported
 
     if is_exported(model):
         return _load_exported(model, device, dtype, settings)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import diffusionad
-from diffusionad.deploy.exported import ABOUT, ExportedPipeline
+from diffusionad.deploy.about import ABOUT
+from diffusionad.deploy.exported import ExportedPipeline
 from diffusionad.deploy.graph import write_onnx
 from diffusionad.deploy.parity import Parity, compare
 from diffusionad.deploy.runtimes import FORMATS, PRECISIONS, check_installed

@@ -5,6 +5,7 @@ names, and `parity.json`. Whatever turns a map into a verdict lies outside of th
 can be changed without another export.
 """
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -16,25 +17,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from diffusionad.deploy.runtimes import FORMATS, PRECISIONS, load_graph
-from diffusionad.files import file_sha256
+from diffusionad.deploy.about import ABOUT, DISTANCES, NETWORKS, check, read_about
+from diffusionad.deploy.runtimes import load_graph
 from diffusionad.images.image_io import ImageSource
 from diffusionad.images.preparation import Preparation, PreparedPicture, collect, tiles_of, to_rgb_image
-from diffusionad.loading.model_files import read_json, remedy, require_file
 from diffusionad.picture_result import ByPicture
 from diffusionad.postprocessing.calibration import Calibration
-from diffusionad.postprocessing.fusion import MAPS, join, maps_of, smooth_distances, view_size
+from diffusionad.postprocessing.fusion import join, maps_of, smooth_distances, view_size
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.regions import Region
 from diffusionad.postprocessing.roi import encode_roi, read_roi
 from diffusionad.postprocessing.verdict import Verdict
-from diffusionad.settings import SCORE_SETTINGS, check_settings
+from diffusionad.settings import SCORE_SETTINGS
 
-ABOUT = "exported.json"
-NETWORKS, DISTANCES = "networks", "distances"
 OUTPUT_TYPES = ("pil", "np")
-T_MAX = 10_000  # timesteps: the schedule itself is in the graph
 
 
 @dataclass(repr=False)
@@ -88,6 +85,7 @@ class ExportedPipeline:
     """
 
     device = Device("cpu")
+    config_name = ABOUT
 
     def __init__(self, folder: str | os.PathLike, threads: int | None = None):
         self.folder = Path(folder)
@@ -166,6 +164,12 @@ class ExportedPipeline:
         """Return the saved settings by name."""
         return dict(self.config)
 
+    def to_json_file(self, path: str | os.PathLike) -> None:
+        """Write exported.json with the settings as they are now, as the pipeline writes its own file."""
+        about = {name: value for name, value in self.about.items() if name != "runtime"}
+        about |= {"settings": self.settings()}
+        Path(path).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
     def configure(self, **settings: Any) -> "ExportedPipeline":
         """Change settings that lie outside of the graphs; `calibration` sets the threshold, too.
 
@@ -241,57 +245,3 @@ class ExportedPipeline:
             picture=pictures,
             verdict=[postprocess.verdict(found) for found in findings],
         )
-
-
-def is_exported(folder: str | os.PathLike) -> bool:
-    """Say whether a folder holds an export."""
-    return (Path(folder) / ABOUT).is_file()
-
-
-def read_about(folder: Path) -> dict[str, Any]:
-    """Read and check exported.json, which may be anybody's, and that the graphs are those that it names.
-
-    Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a damaged or foreign file.
-    """
-    path = folder / ABOUT
-    about = read_json(path, folder)
-    graphs = about.get("graphs")
-    if about.get("format") not in FORMATS or about.get("precision") not in PRECISIONS:
-        raise ValueError(f"`{path}` names no known format and precision; {remedy(path)}.")
-    if not isinstance(about.get("settings"), dict) or not isinstance(graphs, dict):
-        raise ValueError(f"`{path}` lacks settings or graphs; {remedy(path)}.")
-    wanted = [NETWORKS] if about.get("features") is None else [NETWORKS, DISTANCES]
-    if sorted({Path(str(name)).stem for name in graphs}) != sorted(wanted):
-        raise ValueError(f"`{path}` must name graphs for {' and '.join(wanted)}; {remedy(path)}.")
-    for name, digest in graphs.items():
-        if Path(name).name != name:
-            raise ValueError(f"`{path}` names `{name}`, which is no file of this folder.")
-        require_file(folder / name, folder)
-        if file_sha256(folder / name) != digest:
-            raise ValueError(
-                f"`{folder / name}` is not the graph that {ABOUT} was written for; export again."
-            )
-    try:
-        check(about["settings"])
-        _check_features(about.get("features"))
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"`{path}` lacks a setting, or has one of another kind ({error!r}).") from error
-    return {"features": None, **about, "runtime": FORMATS[about["format"]]}
-
-
-def check(settings: dict[str, Any]) -> None:
-    """Check the settings of an export; what only the graph knows, its networks, is not asked for."""
-    check_settings(settings, T_MAX, settings["patch_size"], {})
-
-
-def _check_features(features: Any) -> None:
-    if features is None:
-        return
-    numbers = [features["shorter_side"], *features["weights"]]
-    numbers += [value for name in MAPS for value in features[f"{name}_range"]]
-    if len(numbers) != 1 + len(MAPS) * 3 or not np.isfinite(numbers).all() or features["shorter_side"] < 32:
-        raise ValueError(f"`features` in {ABOUT} are {str(features)[:200]}, which no `FeatureMemory` has.")
-    if sum(features["weights"]) <= 0 or min(features["weights"]) < 0 or features["shorter_side"] > 4096:
-        raise ValueError(f"`features` in {ABOUT} are {str(features)[:200]}, which no `FeatureMemory` has.")

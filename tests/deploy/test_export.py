@@ -13,6 +13,7 @@ from PIL import Image
 from places import ROOT
 
 from diffusionad import DiffusionADPipeline, FeatureMemory, calibrate
+from diffusionad.cli.calibrate import calibrate_command
 from diffusionad.cli.export import export_command
 from diffusionad.cli.inspect import inspect_command
 from diffusionad.cli.options import run
@@ -131,6 +132,39 @@ def test_thresholds_change_without_another_export(exported, pictures):
     half = np.zeros((10, 10), np.uint8)
     half[:, :5] = 255
     assert (pipeline(pictures[0], roi=half).anomaly_map[0][:, 60:] == 0).all()
+
+
+def test_an_export_is_calibrated_as_its_pipeline_is(exported, tiny_model_folder, make_pictures, tmp_path):
+    good = tmp_path / "good"
+    good.mkdir()
+    for i, pixels in enumerate(make_pictures(20, side=80, seed=5)):
+        Image.fromarray(pixels).save(good / f"{i}.png")
+    before = {path.name: path.read_bytes() for path in exported.iterdir()}
+    for model, name in ((exported, "theirs"), (tiny_model_folder, "ours")):
+        words = [str(good), "--model", str(model), "--output", str(tmp_path / name), "--rate", "0.05"]
+        assert run(calibrate_command, words, "diffusionad calibrate") == 0
+    theirs = ExportedPipeline(tmp_path / "theirs")
+    ours = DiffusionADPipeline.from_pretrained(tmp_path / "ours")
+    assert theirs.config.threshold == pytest.approx(ours.config.threshold, abs=1e-4)
+    assert theirs.config.threshold != pytest.approx(ExportedPipeline(exported).config.threshold, abs=1e-4)
+    assert theirs.config.calibration["n"] == 20
+    p_value = theirs(good / "0.png").p_value
+    assert p_value is not None and p_value[0] == pytest.approx(ours(good / "0.png").p_value[0])
+    assert {path.name: path.read_bytes() for path in exported.iterdir()} == before
+
+
+def test_an_export_is_calibrated_without_torch(exported, pictures, tmp_path):
+    code = (
+        "import sys\n"
+        "sys.modules['torch'] = sys.modules['diffusers'] = None\n"
+        "from diffusionad.cli.calibrate import calibrate_command\n"
+        "from diffusionad.cli.options import run\n"
+        "sys.exit(run(calibrate_command, sys.argv[1:], 'diffusionad calibrate'))\n"
+    )
+    words = [str(pictures[0].parent), "--model", str(exported), "--output", str(tmp_path / "copy")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert ExportedPipeline(tmp_path / "copy").config.calibration["n"] == len(pictures)
 
 
 @pytest.mark.parametrize(
