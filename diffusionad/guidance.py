@@ -239,7 +239,8 @@ def distilled_one_step(unet: Any, scheduler: Any, x_0: Tensor, noise: Tensor, t:
     """
     alpha_bar = alpha_bar_at(scheduler.alphas_cumprod, t, x_0)
     x_t = add_noise(x_0, noise, alpha_bar)
-    eps_pred = predict_eps(unet, scheduler, x_t, torch.full((len(x_0),), t, device=x_0.device))
+    t_each = torch.as_tensor(t, device=x_0.device).expand(x_0.shape[0])  # `len` would fix N in an export
+    eps_pred = predict_eps(unet, scheduler, x_t, t_each)
     return DistilledPrediction(predict_x_0(x_t, eps_pred, alpha_bar).clamp(-1, 1), x_t)
 
 

@@ -86,6 +86,12 @@ def test_tiles_noise_draws_and_pretrained_features_are_exported_too(tiled, pictu
 
 
 @pytest.mark.slow
+def test_a_distilled_model_is_exported_for_any_number_of_tiles(tiny_model_folder, pictures, tmp_path):
+    pipeline = DiffusionADPipeline.from_pretrained(tiny_model_folder, denoising="distilled", calibration=None)
+    assert export(pipeline, tmp_path / "student", pictures).map_difference < 1e-3
+
+
+@pytest.mark.slow
 def test_openvino_computes_the_same_in_fp32(tiny_pipeline, pictures, tmp_path):
     pytest.importorskip("openvino", reason="the extra [export] is not installed")
     parity = export(tiny_pipeline, tmp_path / "ov", pictures, format="openvino")

@@ -252,7 +252,7 @@ def test_the_export_names_files_as_the_visitor_does_and_packs_every_overlay(regi
     model = registry.get(None)
     csv, archive = export_results(model, list(inspect_batch(model, dropped, folder)), folder)
     text = csv.read_text()
-    assert "lot/part 0.png,normal" in text or "lot/part 0.png,anomalous" in text
+    assert "lot/part 0.png,good" in text or "lot/part 0.png,defective" in text
     assert "bad.zip,error" in text and str(folder) not in text
     with zipfile.ZipFile(archive) as packed:
         names = set(packed.namelist())

@@ -20,6 +20,8 @@ PER_PICTURE = (
     "reconstruction",
     "regions",
     "known_marks",
+    "verdict",
+    "picture",
 )
 
 RunBatch = Callable[[list[np.ndarray], int, dict[str, Any]], DiffusionADOutput]
