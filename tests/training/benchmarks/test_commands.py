@@ -51,6 +51,7 @@ def test_latency_times_the_networks_of_a_preset(tmp_path: Path) -> None:
     assert table[2].startswith("| torch float32 | 1 |") and table[2].endswith("| 1.0 |")
 
 
+@pytest.mark.slow
 def test_latency_times_exports_beside_their_model(tiny_model_folder, make_pictures, tmp_path, capsys) -> None:
     pytest.importorskip("onnxruntime", reason="the extra [export] is not installed")
     Image.fromarray(make_pictures(1)[0]).save(tmp_path / "part.png")
