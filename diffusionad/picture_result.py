@@ -17,6 +17,7 @@ from diffusionad.images.preparation import to_rgb_image
 from diffusionad.inspection.panel import panel
 from diffusionad.inspection.visualize import draw_contours, overlay
 from diffusionad.postprocessing.known_marks import KnownMark
+from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.regions import Region
 from diffusionad.postprocessing.repair import repair
 from diffusionad.postprocessing.verdict import Verdict
@@ -193,3 +194,33 @@ def as_image(picture: Any) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     return to_rgb_image(picture if isinstance(picture, np.ndarray) else picture.permute(1, 2, 0).numpy())
+
+
+def columns_of(
+    pictures: list[Image.Image],
+    findings: list[Finding],
+    known_marks: list[list[KnownMark]],
+    postprocess: Postprocessor,
+) -> dict[str, Any]:
+    """Return the fields of an output over N pictures, all but the reconstructions and the timings.
+
+    Args:
+        pictures: RGB, at their own sizes.
+        findings: what their maps say.
+        known_marks: the marks that were faded in each map.
+        postprocess: what judged the maps.
+    """
+    score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
+    return {
+        "anomaly_map": [found.anomaly_map for found in findings],
+        "score": score,
+        "is_anomalous": np.array([found.is_anomalous for found in findings]),
+        "p_value": postprocess.p_values(score),
+        "mask": [found.mask for found in findings],
+        "regions": [found.regions for found in findings],
+        "known_marks": known_marks,
+        "threshold": postprocess.threshold,
+        "pixel_threshold": postprocess.pixel_threshold,
+        "picture": pictures,
+        "verdict": [postprocess.verdict(f, len(m)) for f, m in zip(findings, known_marks, strict=True)],
+    }

@@ -10,7 +10,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
-from diffusionad.picture_result import ByPicture
+from diffusionad.picture_result import ByPicture, columns_of
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.regions import Region
@@ -87,24 +87,8 @@ def build_output(
     pictures, findings, known_marks, reconstructions = (list(column) for column in zip(*results, strict=True))
     if is_one_size and output_type != "pil":
         reconstructions = (np if output_type == "np" else torch).stack(reconstructions)  # type: ignore[attr-defined]
-    score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
-    return DiffusionADOutput(
-        anomaly_map=[found.anomaly_map for found in findings],
-        score=score,
-        is_anomalous=np.array([found.is_anomalous for found in findings]),
-        p_value=postprocess.p_values(score),
-        mask=[found.mask for found in findings],
-        reconstruction=reconstructions,
-        regions=[found.regions for found in findings],
-        known_marks=known_marks,
-        threshold=postprocess.threshold,
-        pixel_threshold=postprocess.pixel_threshold,
-        timings=timings,
-        picture=pictures,
-        verdict=[
-            postprocess.verdict(found, len(marks)) for found, marks in zip(findings, known_marks, strict=True)
-        ],
-    )
+    columns = columns_of(pictures, findings, known_marks, postprocess)
+    return DiffusionADOutput(**columns, reconstruction=reconstructions, timings=timings)
 
 
 @dataclass

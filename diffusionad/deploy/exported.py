@@ -21,7 +21,7 @@ from diffusionad.deploy.about import ABOUT, DISTANCES, NETWORKS, check, read_abo
 from diffusionad.deploy.runtimes import load_graph
 from diffusionad.images.image_io import ImageSource
 from diffusionad.images.preparation import Preparation, PreparedPicture, collect, tiles_of, to_rgb_image
-from diffusionad.picture_result import ByPicture
+from diffusionad.picture_result import ByPicture, columns_of
 from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.fusion import join, maps_of, smooth_distances, view_size
 from diffusionad.postprocessing.known_marks import KnownMark
@@ -158,7 +158,10 @@ class ExportedPipeline:
             drawn: Any = picture.tiled.reconstruction
             drawn = to_rgb_image(drawn) if output_type == "pil" else drawn
             results.append((picture.picture, postprocess(model_map, picture.size), drawn))
-        return self._output(results, postprocess, time.perf_counter() - started)
+        pictures, findings, reconstructions = (list(column) for column in zip(*results, strict=True))
+        columns = columns_of(pictures, findings, [[] for _ in findings], postprocess)
+        timings = {"total": time.perf_counter() - started}
+        return ExportedOutput(**columns, reconstruction=reconstructions, timings=timings)
 
     def settings(self) -> dict[str, Any]:
         """Return the saved settings by name."""
@@ -224,24 +227,3 @@ class ExportedPipeline:
         alike = all(settings[name] == self.config[name] for name in SCORE_SETTINGS)
         stored = self.config.calibration
         return Calibration.from_dict(stored) if stored is not None and alike else None
-
-    def _output(
-        self, results: list[tuple[Image.Image, Finding, Any]], postprocess: Postprocessor, seconds: float
-    ) -> ExportedOutput:
-        pictures, findings, reconstructions = (list(column) for column in zip(*results, strict=True))
-        score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
-        return ExportedOutput(
-            anomaly_map=[found.anomaly_map for found in findings],
-            score=score,
-            is_anomalous=np.array([found.is_anomalous for found in findings]),
-            p_value=postprocess.p_values(score),
-            mask=[found.mask for found in findings],
-            reconstruction=reconstructions,
-            regions=[found.regions for found in findings],
-            known_marks=[[] for _ in findings],
-            threshold=postprocess.threshold,
-            pixel_threshold=postprocess.pixel_threshold,
-            timings={"total": seconds},
-            picture=pictures,
-            verdict=[postprocess.verdict(found) for found in findings],
-        )
