@@ -134,21 +134,21 @@ class DistillationLoop(TrainingLoop):
         reconstruction = torch.from_numpy(np.asarray(said.reconstruction[0])).permute(2, 0, 1)[None]
         return {"x_0_hat": reconstruction * 2 - 1, "map": torch.from_numpy(said.anomaly_map[0])[None, None]}
 
-    def further_figures(self, pipeline: DiffusionADPipeline) -> dict[str, Any]:
+    def further_figures(self, pipeline: DiffusionADPipeline, metrics: dict[str, Any]) -> dict[str, Any]:
         """Compare the student with its teacher on the test pictures, as "distillation" of metrics.json."""
         folder = Path(self.config.distillation.teacher)
         teacher = DiffusionADPipeline.from_pretrained(folder).to(self.accelerator.device)
+        of_teacher, _ = evaluate(teacher, self.setup.catalog.test, "teacher", replicates=0)
         return {
             "distillation": {
                 "teacher_sha256": provenance(teacher, folder)["pipeline_sha256"],
-                "teacher": self._figures(teacher, "teacher"),
-                "student": self._figures(pipeline, "student"),
+                "teacher": self._figures(teacher, of_teacher, "teacher"),
+                "student": self._figures(pipeline, metrics, "student"),
             }
         }
 
-    def _figures(self, pipeline: DiffusionADPipeline, name: str) -> dict[str, Any]:
+    def _figures(self, pipeline: DiffusionADPipeline, metrics: dict[str, Any], name: str) -> dict[str, Any]:
         records = self.setup.catalog.test
-        metrics, _ = evaluate(pipeline, records, name, replicates=0)
         with segmenter_sees_the_picture_twice(pipeline):
             twice, _ = evaluate(pipeline, records, f"{name}, the picture twice", replicates=0)
         return {

@@ -32,7 +32,9 @@ def finish(loop: TrainingLoop) -> None:
     calibrate_pipeline(pipeline, setup.sets["calibration"])
     save_pipeline(pipeline, output / "pipeline")
     metrics, rows = measure(pipeline, setup.catalog)
-    metrics |= loop.further_figures(pipeline) | facts_of(loop) | provenance(pipeline, output / "pipeline")
+    metrics |= (
+        loop.further_figures(pipeline, metrics) | facts_of(loop) | provenance(pipeline, output / "pipeline")
+    )
     write_samples(pipeline, setup.catalog.test, output / "samples", loop.config.log.samples)
     write_results(output, metrics, rows)  # last: a run with figures is finished
     print(headline(metrics))

@@ -203,8 +203,8 @@ class TrainingLoop:
                 self.output, self.state.step, self.state.state_dict(), self.config.log.keep_checkpoints
             )
 
-    def further_figures(self, pipeline: DiffusionADPipeline) -> dict[str, Any]:
-        """Return figures that only this kind of training has; `pipeline` is the finished one."""
+    def further_figures(self, pipeline: DiffusionADPipeline, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Return figures that only this kind of training has, of the finished pipeline and its metrics."""
         return {}
 
     def _pipeline(self) -> DiffusionADPipeline:
