@@ -34,6 +34,8 @@ def _capitalized(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
+WEAK_AUROC = 0.6  # image AUROC below which a model is hardly better than chance, 0.5
+
 # In the order in which tables show them.
 DETECTION = {
     "image_auroc": MetricLabel("image AUROC", "I-AUROC", "image AUROC"),

@@ -13,8 +13,7 @@ import tomlkit
 from diffusionad.files import check_finite
 from diffusionad.loading.components import COMPONENTS
 from diffusionad.loading.fingerprint import pipeline_sha256
-
-WEAK = 0.6  # image AUROC; 0.5 is chance
+from diffusionad.metric_labels import WEAK_AUROC
 
 EVALUATE = "diffusionad evaluate --model {0}/pipeline --data DATA --output {0}"
 
@@ -101,7 +100,7 @@ def read_run(folder: Path, takes_weak: bool = False) -> FinishedRun:
 
 def is_weak(metrics: dict[str, Any]) -> bool:
     """Whether a model was measured to tell defective parts from good ones hardly better than chance."""
-    return "image_auroc" in metrics and float(metrics["image_auroc"]["value"]) < WEAK
+    return "image_auroc" in metrics and float(metrics["image_auroc"]["value"]) < WEAK_AUROC
 
 
 def warning_of(metrics: dict[str, Any]) -> str:

@@ -47,6 +47,7 @@ def export_command(model: str, format: str, precision: str, pictures: Path | Non
     """
     from diffusionad.cli.model import model_source
     from diffusionad.deploy.export import export
+    from diffusionad.images.image_io import find_images
     from diffusionad.loading.fingerprint import pipeline_sha256
     from diffusionad.loading.pretrained import find_folder
     from diffusionad.pipeline import DiffusionADPipeline
@@ -54,7 +55,7 @@ def export_command(model: str, format: str, precision: str, pictures: Path | Non
     try:
         folder = find_folder(model_source(model))
         pipeline = DiffusionADPipeline.from_pretrained(folder)
-        compared = pictures_of(folder) if pictures is None else named_pictures(pictures)
+        compared = pictures_of(folder) if pictures is None else find_images([pictures])
         parity = export(pipeline, output, compared, format, precision, pipeline_sha256(folder))
     except (OSError, ValueError) as error:
         raise CannotRun(one_line(error)) from error
@@ -64,22 +65,17 @@ def export_command(model: str, format: str, precision: str, pictures: Path | Non
     )
 
 
-def named_pictures(path: Path) -> list[Path]:
-    """Return the pictures of a folder."""
-    from diffusionad.images.image_io import find_images
-
-    return list(find_images([path]))
-
-
 def pictures_of(folder: Path) -> list[Path]:
     """Return pictures that a model can be compared on: its examples, or those that calibrated its run.
 
     Raises:
         ValueError: there are none.
     """
+    from diffusionad.images.image_io import find_images
+
     splits = folder.parent / "splits.json"
     if (folder / "examples").is_dir():
-        return named_pictures(folder / "examples")
+        return find_images([folder / "examples"])
     if splits.is_file():
         listed = json.loads(splits.read_text(encoding="utf-8"))
         files = [Path(entry["file"]) for name in ("calibration", "validation") for entry in listed[name]]

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from diffusionad.metric_labels import WEAK_AUROC
 from diffusionad.postprocessing import verdict as verdicts
 from diffusionad.postprocessing.regions import Region
 from diffusionad.ui.components.markup import as_text
@@ -135,8 +136,6 @@ def expected_line(seconds: float | None, device: str) -> str:
 
 
 NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
-
-WEAK_AUROC = 0.6  # below, a model is hardly better than chance
 
 
 def model_card(model: Model) -> str:

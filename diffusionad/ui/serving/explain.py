@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from diffusionad.images.preparation import to_rgb_image
 from diffusionad.inspection.visualize import colorize
 from diffusionad.pipeline import DiffusionADPipeline
 
@@ -42,17 +43,16 @@ def explain(
     }
     if used["denoising"] == "distilled":
         captions = {"x_t_fine": f"Noise (t = {used['t_fine']})", "x_0_hat": "Repaired, at once"}
-    pictures = [(_to_pil(steps[name]), f"{i}. {text}") for i, (name, text) in enumerate(captions.items(), 1)]
+    pictures = [
+        (to_rgb_image(steps[name]), f"{i}. {text}") for i, (name, text) in enumerate(captions.items(), 1)
+    ]
     heat = Image.fromarray(colorize(steps.anomaly_map, threshold=used["threshold"]))
     count, draws = used["num_inference_steps"], used["num_noise_samples"]
     others = [f"{draws} noise draws"] * (draws > 1) + [f"{count} steps"] * (count > 1)
     than = f" of this one step; the verdict comes from {' of '.join(others)}" if others else ""
     pictures.append((heat, f"{len(captions) + 1}. Compared: the anomaly map{than}"))
     if steps.tile_count > 1:
-        pictures.insert(0, (_to_pil(steps.tile), f"The tile that stands out most, of {steps.tile_count}"))
+        pictures.insert(
+            0, (to_rgb_image(steps.tile), f"The tile that stands out most, of {steps.tile_count}")
+        )
     return pictures
-
-
-def _to_pil(picture: np.ndarray) -> Image.Image:
-    """Convert [S,S,3] in [0, 1]."""
-    return Image.fromarray((picture * 255).round().astype(np.uint8))
