@@ -31,7 +31,7 @@ class PictureResult:
 
     Attributes:
         picture: as it was read, RGB [H,W].
-        verdict: good or defective, with score, threshold, p-value and the calibration's promise.
+        verdict: good, defective or unknown, with score, threshold, p-value and the calibration's promise.
         anomaly_map: float32 [H,W] in [0, 1].
         mask: bool [H,W], map above `pixel_threshold`, regions that are too small left out.
         reconstruction: RGB at the model's size, everything as the networks draw it.
@@ -51,7 +51,7 @@ class PictureResult:
 
     @property
     def is_anomalous(self) -> bool:
-        """Whether the part is defective."""
+        """Whether the part is defective; it means nothing where `is_known` is False."""
         return self.verdict.is_anomalous
 
     @property
@@ -69,14 +69,24 @@ class PictureResult:
         """Probability that a good part scores this high; None without a calibration that fits."""
         return self.verdict.p_value
 
+    @property
+    def is_known(self) -> bool | None:
+        """False for a picture that is not one of the part; None for a model that has not learned to tell."""
+        return self.verdict.is_known
+
+    @property
+    def familiarity_p_value(self) -> float | None:
+        """Probability that a good picture looks this unusual as a whole; None likewise."""
+        return self.verdict.familiarity_p_value
+
     @cached_property
     def repaired(self) -> Image.Image:
         """The part as it should look, RGB [H,W]: its picture, with the reconstruction where it is defective.
 
         The change fades out around the defect, and everything else keeps the grain of the picture. For a
-        good part it is the picture itself.
+        good part it is the picture itself, and for one that the model does not know.
         """
-        if not self.is_anomalous:
+        if self.verdict.word != "defective":
             return self.picture
         return repair(self.picture, self.reconstruction, self.anomaly_map, self.mask, self.pixel_threshold)
 
@@ -211,6 +221,8 @@ def columns_of(
         postprocess: what judged the maps.
     """
     score = np.array([found.score for found in findings], dtype=np.float64)  # [N]
+    verdicts = [postprocess.verdict(f, len(m)) for f, m in zip(findings, known_marks, strict=True)]
+    has_learned = all(verdict.is_known is not None for verdict in verdicts)
     return {
         "anomaly_map": [found.anomaly_map for found in findings],
         "score": score,
@@ -222,5 +234,8 @@ def columns_of(
         "threshold": postprocess.threshold,
         "pixel_threshold": postprocess.pixel_threshold,
         "picture": pictures,
-        "verdict": [postprocess.verdict(f, len(m)) for f, m in zip(findings, known_marks, strict=True)],
+        "verdict": verdicts,
+        "appearance": np.stack([found.appearance for found in findings]),
+        "is_known": np.array([v.is_known for v in verdicts]) if has_learned else None,
+        "familiarity_p_value": np.array([v.familiarity_p_value for v in verdicts]) if has_learned else None,
     }

@@ -244,7 +244,7 @@ class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
                 if self.mark_memory is not None:
                     model_map, marks = self.mark_memory.fade(model_map, picture.tiled, picture.size)
                 reconstruction = to_output_type(picture.tiled.reconstruction, output_type)
-                found = postprocess(model_map, picture.size)
+                found = postprocess(model_map, picture.size, picture.tiled)
                 results.append((picture.picture, found, marks, reconstruction))
             timer.lap("score")
         # 7. Output: verdicts, and pictures in the form that the caller asked for.

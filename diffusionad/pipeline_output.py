@@ -47,6 +47,11 @@ class DiffusionADOutput(ByPicture, BaseOutput):
         timings: seconds of the whole call by stage: "preprocess", "denoise", "segment", "score", "total".
         picture: the N pictures as they were read, RGB at their own size.
         verdict: of each picture, with the words and the promise of its calibration.
+        appearance: float64 [N,K], statistics of the whole pictures, which `calibrate` takes.
+        is_known: bool [N], False for a picture that does not look like those of the calibration at all: its
+            score and reconstruction mean nothing. None without a calibration that has learned it.
+        familiarity_p_value: float64 [N] in (0, 1], probability that a good picture looks this unusual; None
+            likewise.
 
     `result["score"]` and `result.score` are a field of all pictures. `result[0]` is everything about the
     first picture, a `PictureResult`; `len(result)` counts pictures, and a loop over the result yields them.
@@ -66,6 +71,9 @@ class DiffusionADOutput(ByPicture, BaseOutput):
     timings: dict[str, float]
     picture: list[Image.Image]
     verdict: list[Verdict]
+    appearance: np.ndarray
+    is_known: np.ndarray | None
+    familiarity_p_value: np.ndarray | None
 
 
 def build_output(

@@ -54,7 +54,7 @@ Written to the output folder:
 
 \b
 Exit status:
-  0  done    1  something is defective, with --fail-on-anomaly    2  it cannot be done; stderr says why
+  0  done    1  something is defective or unknown, with --fail-on-anomaly    2  it cannot be done, see stderr
   130  interrupted; what was inspected until then is written
 """
 
@@ -72,7 +72,7 @@ class Inspection:
         batch_size: pictures per network call on a GPU.
         panels: draw side-by-side pictures.
         overlays: draw overlays.
-        fail_on_anomaly: exit with 1 when something is defective.
+        fail_on_anomaly: exit with 1 when something is defective, or not a part that the model knows.
         quiet: print errors only, and the lines of a watch.
     """
 
@@ -96,7 +96,7 @@ class Inspection:
 @click.option("--batch-size", type=int, default=8, metavar="N", help="Pictures at a time, on a GPU (8).")
 @click.option("--panels", is_flag=True, help="Also draw side-by-side pictures.")
 @click.option("--no-overlays", is_flag=True, help="Draw no overlays.")
-@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when something is defective.")
+@click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when something is defective or unknown.")
 @click.option("--quiet", is_flag=True, help="Print errors only (and the lines of a watch).")
 @click.option(
     "--watch",
@@ -218,7 +218,7 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
                 tqdm.write(f"{result.file}: cannot be inspected: {result.error}", file=sys.stderr)
             else:
                 score = score_text(result.verdict.score)
-                say(f"{result.verdict.word.upper():9}  {score}  {result.file}")
+                say(f"{result.verdict.label.upper():9}  {score}  {result.file}")
             if stop.requested:
                 break
     summary = writer.summary()
@@ -230,7 +230,7 @@ def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[P
         return EXIT_INTERRUPTED
     if summary["unreadable"] == summary["pictures"]:
         raise CannotRun(f"none of the {summary['pictures']} pictures could be inspected.")
-    return EXIT_ANOMALY if summary["defective"] and inspection.fail_on_anomaly else 0
+    return EXIT_ANOMALY if inspection.fail_on_anomaly and (summary["defective"] or summary["unknown"]) else 0
 
 
 def _summary_text(
@@ -241,8 +241,8 @@ def _summary_text(
     config = pipeline.config
     n = summary["pictures"]
     text = f"{n} picture{'s' * (n != 1)}: {summary['defective']} defective, {summary['good']} good"
-    if summary["unreadable"]:
-        text += f", {summary['unreadable']} could not be inspected"
+    others = {"unknown": "not a part that the model knows", "unreadable": "could not be inspected"}
+    text += "".join(f", {summary[name]} {what}" for name, what in others.items() if summary[name])
     text += f" ({seconds:.1f} s)" if summary["complete"] else " (interrupted)"
     if config.calibration is None or config.calibration["threshold"] != config.threshold:
         text += f"\nThe threshold {score_text(config.threshold)} is not from a calibration "

@@ -51,6 +51,9 @@ class ExportedOutput(ByPicture):
     timings: dict[str, float]
     picture: list[Image.Image]
     verdict: list[Verdict]
+    appearance: np.ndarray
+    is_known: np.ndarray | None
+    familiarity_p_value: np.ndarray | None
 
 
 class Device(str):
@@ -157,7 +160,7 @@ class ExportedPipeline:
             model_map = postprocess.look_inside(self._joined(picture))
             drawn: Any = picture.tiled.reconstruction
             drawn = to_rgb_image(drawn) if output_type == "pil" else drawn
-            results.append((picture.picture, postprocess(model_map, picture.size), drawn))
+            results.append((picture.picture, postprocess(model_map, picture.size, picture.tiled), drawn))
         pictures, findings, reconstructions = (list(column) for column in zip(*results, strict=True))
         columns = columns_of(pictures, findings, [[] for _ in findings], postprocess)
         timings = {"total": time.perf_counter() - started}
@@ -219,8 +222,8 @@ class ExportedPipeline:
         assert picture.view is not None
         view = np.ascontiguousarray(picture.view.transpose(2, 0, 1)[None])
         [coarse] = self.patch_distances(view)
-        distance = smooth_distances(coarse, picture.tiled.picture.shape[:2])
-        return join(maps_of(picture.tiled, distance), self.features)
+        picture.tiled.distance = smooth_distances(coarse, picture.tiled.picture.shape[:2])
+        return join(maps_of(picture.tiled), self.features)
 
     def _calibration(self, settings: dict[str, Any]) -> Calibration | None:
         """Return the stored calibration, if it holds for these settings."""

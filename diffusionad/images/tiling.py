@@ -130,6 +130,7 @@ class TiledPicture:
     Attributes:
         anomaly_map: float32 [H',W'] in [0, 1], once every tile was added.
         reconstruction: float32 [H',W',3] in [0, 1], likewise.
+        distance: float32 [H',W'], to the nearest good patches; None for a model without a `FeatureMemory`.
     """
 
     def __init__(self, picture: np.ndarray, side: int):
@@ -137,6 +138,7 @@ class TiledPicture:
         self.tiling = Tiling(picture.shape[:2], side)
         self.anomaly_map = np.zeros(picture.shape[:2], np.float32)
         self.reconstruction = np.zeros(picture.shape, np.float32)
+        self.distance: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.tiling)

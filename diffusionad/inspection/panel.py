@@ -12,6 +12,7 @@ from diffusionad.inspection.visualize import (
     GOOD,
     MUTED,
     TEXT,
+    UNKNOWN,
     check_size,
     color_table,
     colorize,
@@ -73,6 +74,8 @@ def panel(
         "anomaly map": Image.fromarray(colorize(small_map, colormap, verdict.threshold)),
         "what was found": draw_contours(blended, small_mask, width=max(1, round(2 * unit))),
     }
+    if verdict.is_known is False:  # the model cannot say what it should look like
+        del tiles["what it should look like"]
     return _compose(tiles, _color_bar(colormap, verdict.threshold, size[1], unit), verdict, title, unit)
 
 
@@ -82,7 +85,7 @@ def _compose(
     """Draw headline, tiles, the colour bar beside the heat map, captions."""
     margin, gap = round(20 * unit), round(14 * unit)
     caption_font, headline_font = (ImageFont.load_default(size=n * unit) for n in (15, 18))
-    pill_text = verdict.word.upper()
+    pill_text = verdict.label.upper()
     pill_width = headline_font.getlength(pill_text) + 28 * unit
     headline = verdict.details[:1].upper() + verdict.details[1:]
 
@@ -104,7 +107,7 @@ def _compose(
     draw.rounded_rectangle(
         (margin, y - 17 * unit, margin + pill_width, y + 17 * unit),
         radius=17 * unit,
-        fill=DEFECTIVE if verdict.is_anomalous else GOOD,
+        fill={"defective": DEFECTIVE, "good": GOOD}.get(verdict.word, UNKNOWN),
     )
     draw.text((margin + pill_width / 2, y), pill_text, BACKGROUND, headline_font, "mm")
     draw.text((margin + pill_width + gap, y), headline, TEXT, headline_font, "lm")

@@ -106,7 +106,7 @@ def calibrate_with(
     Raises:
         ValueError: no picture could be inspected, or too few for the rate.
     """
-    scores, peaks = [], []
+    scores, peaks, appearances = [], [], []
     for file in files:
         picture = read_or_explain(file, pipeline.config.bit_depth)
         if isinstance(picture, str):
@@ -121,8 +121,9 @@ def calibrate_with(
             continue
         scores.append(output.score[0])
         peaks.append(output.anomaly_map[0].max())
+        appearances.append(output.appearance[0])
         report(file, None)
-    return calibrate(scores, rate, peaks)
+    return calibrate(scores, rate, peaks, appearances)
 
 
 def store(pipeline: "DiffusionADPipeline", source: Path, output: Path) -> None:

@@ -31,6 +31,8 @@ CSV_COLUMNS = (
     "p_value",
     "false_alarm_rate",
     "n",
+    "is_known",
+    "familiarity_p_value",
     "regions",
     "boxes",
     "known_marks",
@@ -41,7 +43,9 @@ CSV_COLUMNS = (
 
 
 # Of a picture that could not be inspected.
-NO_FIGURES = dict.fromkeys(("score", "threshold", "p_value", "false_alarm_rate", "n"))
+NO_FIGURES = dict.fromkeys(
+    ("score", "threshold", "p_value", "false_alarm_rate", "n", "is_known", "familiarity_p_value")
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Result:
 
     @property
     def word(self) -> str:
-        """Return good, defective or error."""
+        """Return good, defective, unknown or error."""
         return self.verdict.word if self.verdict else "error"
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class ResultWriter:
 
     def summary(self) -> dict[str, int | bool]:
         done = self.counts.total()
-        names = {"defective": "defective", "good": "good", "unreadable": "error"}
+        names = {"defective": "defective", "good": "good", "unknown": "unknown", "unreadable": "error"}
         return {
             "pictures": done,
             **{name: self.counts[word] for name, word in names.items()},

@@ -51,6 +51,7 @@ TEXT: Color = (242, 244, 247)
 MUTED: Color = (154, 164, 178)
 DEFECTIVE: Color = (240, 110, 40)  # orange and teal stay apart for the colour-blind, red and green do not
 GOOD: Color = (38, 166, 154)
+UNKNOWN: Color = (160, 168, 178)
 
 
 def colorize(

@@ -132,7 +132,8 @@ class FeatureMemory(ModelMixin, ConfigMixin):
 
     def maps(self, tiled: TiledPicture, view: np.ndarray) -> dict[str, np.ndarray]:
         """Return what `fuse` joins, by name, [H',W'] each: "distance", "segmenter" (a logit), "residual"."""
-        return maps_of(tiled, self.distances(view, tiled.picture.shape[:2]))
+        tiled.distance = self.distances(view, tiled.picture.shape[:2])
+        return maps_of(tiled)
 
 
 def greedy_coreset(points: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from diffusionad.postprocessing.familiarity import Familiarity, check_familiarity, learn_familiarity
+
 DEFAULT_RATE = 0.01
 MAX_STORED_SCORES = 1000
 FEW_PICTURES = 20
@@ -35,6 +37,8 @@ class Calibration:
         date: UTC day of the calibration, ISO 8601.
         pixel_threshold: pixels of the map above this are marked. A normal picture has any such pixel with a
             probability of at most `rate`: the same promise. None where only scores were at hand.
+        familiarity: tells pictures of the part from others; None where only scores were at hand, or fewer
+            than 20 pictures.
     """
 
     threshold: float
@@ -43,10 +47,14 @@ class Calibration:
     scores: tuple[float, ...]
     date: str
     pixel_threshold: float | None = None
+    familiarity: Familiarity | None = None
 
     def to_dict(self) -> dict:
         """Plain JSON types."""
-        return {**asdict(self), "scores": list(self.scores)}
+        values = {**asdict(self), "scores": list(self.scores)}
+        del values["familiarity"]
+        # Versions before it know no such field.
+        return values if self.familiarity is None else values | {"familiarity": self.familiarity.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Any) -> "Calibration":
@@ -57,7 +65,9 @@ class Calibration:
                 the field.
         """
         check_calibration(values)
-        return cls(**{**values, "scores": tuple(values["scores"])})
+        stored = values.get("familiarity")
+        typed = {"familiarity": None if stored is None else Familiarity.from_dict(stored)}
+        return cls(**{**values, "scores": tuple(values["scores"]), **typed})
 
     def p_values(self, scores: np.ndarray) -> np.ndarray:
         """Probability that a normal picture scores at least this high, conservative at finite n.
@@ -102,7 +112,7 @@ def check_calibration(values: Any) -> None:
     if not isinstance(values, dict):
         raise ValueError(f"`calibration` is {_short(values)}; give `Calibration.to_dict()`, or None.")
     needed = {"threshold", "rate", "n", "scores", "date"}
-    wrong = sorted(map(str, needed.symmetric_difference(values) - {"pixel_threshold"}))
+    wrong = sorted(map(str, needed.symmetric_difference(values) - {"pixel_threshold", "familiarity"}))
     if wrong:
         problem = "lacks" if wrong[0] in needed else "does not know"
         raise ValueError(f"`calibration` {problem} {_short(wrong[0])}; calibrate again.")
@@ -121,6 +131,8 @@ def check_calibration(values: Any) -> None:
         _refuse("pixel_threshold", values["pixel_threshold"], "a number in 0..1, or null")
     if not isinstance(values["date"], str) or len(values["date"]) > MAX_DATE:
         _refuse("date", values["date"], "a day such as 2024-12-31")
+    if values.get("familiarity") is not None:
+        check_familiarity(values["familiarity"])
 
 
 def _is_share(value: Any) -> bool:
@@ -169,7 +181,10 @@ def pictures_needed(rate: float) -> int:
 
 
 def calibrate(
-    scores: Sequence[float], rate: float | None = None, peaks: Sequence[float] | None = None
+    scores: Sequence[float],
+    rate: float | None = None,
+    peaks: Sequence[float] | None = None,
+    appearances: Sequence[np.ndarray] | np.ndarray | None = None,
 ) -> Calibration:
     """Threshold for a promised false-alarm rate from scores of normal pictures (split-conformal quantile).
 
@@ -179,6 +194,7 @@ def calibrate(
         scores: [n] scores of normal pictures that neither trained the model nor chose its checkpoint.
         rate: promised false-alarm rate in (0, 1); None means the larger of 1 % and 1/(n+1).
         peaks: [n] highest value of the anomaly map of each of them; gives the pixel threshold.
+        appearances: [n,K], the output's `appearance` of each of them; tells pictures of the part from others.
 
     Returns:
         The calibration, ready to be stored with the pipeline.
@@ -213,6 +229,7 @@ def calibrate(
         scores=tuple(float(s) for s in stored),
         date=datetime.now(UTC).date().isoformat(),
         pixel_threshold=pixel_threshold,
+        familiarity=None if appearances is None else learn_familiarity(appearances),
     )
 
 

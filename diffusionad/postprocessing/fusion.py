@@ -40,11 +40,12 @@ def smooth_distances(coarse: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return gaussian_filter(full, SMOOTHING * min(size), mode="nearest")
 
 
-def maps_of(tiled: TiledPicture, distance: np.ndarray) -> dict[str, np.ndarray]:
+def maps_of(tiled: TiledPicture) -> dict[str, np.ndarray]:
     """Return what `join` adds, by name, [H',W'] each: "distance", "segmenter" (a logit), "residual"."""
+    assert tiled.distance is not None
     residual = np.abs(tiled.picture - tiled.reconstruction).mean(axis=2)
     return {
-        "distance": distance,
+        "distance": tiled.distance,
         "segmenter": to_logit(tiled.anomaly_map),
         "residual": gaussian_filter(residual, RESIDUAL_SMOOTHING * min(residual.shape), mode="nearest"),
     }

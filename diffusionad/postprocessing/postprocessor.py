@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from diffusionad.images.image_io import resize
+from diffusionad.images.tiling import TiledPicture
 from diffusionad.postprocessing.calibration import Calibration
+from diffusionad.postprocessing.familiarity import appearance_of
 from diffusionad.postprocessing.regions import Region, find_defects
 from diffusionad.postprocessing.roi import region_of_interest
 from diffusionad.postprocessing.scoring import top_mean
@@ -25,6 +27,7 @@ class Finding:
             but the score is above its threshold, the pixels that made the score.
         regions: highest peak first, in the picture's own pixels.
         is_anomalous: score above the threshold, and a region left when `min_region_area` is set.
+        appearance: float64 [K], statistics of the whole picture.
     """
 
     anomaly_map: np.ndarray
@@ -32,6 +35,7 @@ class Finding:
     mask: np.ndarray
     regions: list[Region]
     is_anomalous: bool
+    appearance: np.ndarray
 
 
 class Postprocessor:
@@ -60,12 +64,13 @@ class Postprocessor:
         """Return the map [H',W'] with zeros outside of the region of interest."""
         return np.where(self.inside(anomaly_map.shape), anomaly_map, np.float32(0))
 
-    def __call__(self, anomaly_map: np.ndarray, size: tuple[int, int]) -> Finding:
+    def __call__(self, anomaly_map: np.ndarray, size: tuple[int, int], tiled: TiledPicture) -> Finding:
         """Score a map at the model's size, so that the camera's resolution does not matter; mask at `size`.
 
         Args:
             anomaly_map: float32 [H',W'] in [0, 1], zero outside of the region of interest.
             size: (H, W) of the picture.
+            tiled: the picture with its reconstruction, for what it looks like as a whole.
         """
         area = self.settings["image_size"] ** 2
         inside = self.inside(anomaly_map.shape)
@@ -75,11 +80,12 @@ class Postprocessor:
         is_high = score > self.settings["threshold"]
         mask, regions = find_defects(full, self.pixel_threshold, min_area, score if is_high else None)
         is_anomalous = is_high and (not min_area or len(regions) > 0)
-        return Finding(full, score, mask, regions, is_anomalous)
+        return Finding(full, score, mask, regions, is_anomalous, appearance_of(tiled, inside))
 
     def verdict(self, found: Finding, marks: int = 0) -> Verdict:
         """Return the verdict on a finding, of whose map `marks` known marks were faded."""
-        return verdict_of(found.is_anomalous, found.score, self.threshold, self.calibration, marks)
+        judged = found.is_anomalous, found.score, self.threshold, self.calibration, marks
+        return verdict_of(*judged, found.appearance)
 
     def p_values(self, score: np.ndarray) -> np.ndarray | None:
         """Return the p-value of each score [N], or None without a calibration."""

@@ -7,19 +7,24 @@ import numpy as np
 
 from diffusionad.postprocessing.calibration import Calibration
 
+NOT_KNOWN = "not a part I know"
+
 
 @dataclass(frozen=True)
 class Verdict:
-    """Good or defective, and why.
+    """Good, defective or not a part that the model knows, and why.
 
     Attributes:
-        is_anomalous: the verdict.
+        is_anomalous: what the score says; it means nothing where `is_known` is False.
         score: in [0, 1].
         threshold: in [0, 1].
         p_value: probability that a good part scores this high; None without a fitting calibration.
         false_alarm_rate: promise of the calibration at this threshold; None without one.
         n: number of good pictures behind the p-value; None without one.
         marks_left_out: number of marks faded in the map, as good parts carry them.
+        is_known: False for a picture that does not look like those of the calibration at all; None without a
+            calibration that has learned it.
+        familiarity_p_value: probability that a good picture looks this unusual as a whole; None likewise.
     """
 
     is_anomalous: bool
@@ -29,15 +34,26 @@ class Verdict:
     false_alarm_rate: float | None = None
     n: int | None = None
     marks_left_out: int = 0
+    is_known: bool | None = None
+    familiarity_p_value: float | None = None
 
     @property
     def word(self) -> str:
-        """Return the verdict as people and reports name it."""
+        """Return the verdict as reports name it: good, defective or unknown."""
+        if self.is_known is False:
+            return "unknown"
         return "defective" if self.is_anomalous else "good"
 
     @property
+    def label(self) -> str:
+        """Return the verdict as people read it."""
+        return NOT_KNOWN if self.is_known is False else self.word
+
+    @property
     def details(self) -> str:
-        """Return a sentence such as `score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)`."""
+        """Return why: `score 0.812 > 0.431, p = 0.004 (false-alarm rate 1 %, n = 999)`."""
+        if self.is_known is False:
+            return f"it looks like no good part of the calibration, p = {self.familiarity_p_value:.3f}"
         above = self.score > self.threshold
         digits = 3  # more where the two would look the same
         while digits < 9 and above and score_text(self.score, digits) == score_text(self.threshold, digits):
@@ -66,10 +82,12 @@ class Verdict:
             "p_value": self.p_value,
             "false_alarm_rate": self.false_alarm_rate,
             "n": self.n,
+            "is_known": self.is_known,
+            "familiarity_p_value": self.familiarity_p_value,
         }
 
     def __str__(self) -> str:
-        return f"{self.word.upper()} {self.details}"
+        return f"{self.label.upper()} {self.details}"
 
 
 def score_text(score: float, digits: int = 3) -> str:
@@ -88,7 +106,12 @@ def percent(rate: float) -> str:
 
 
 def verdict_of(
-    is_anomalous: bool, score: float, threshold: float, calibration: Calibration | None, marks: int = 0
+    is_anomalous: bool,
+    score: float,
+    threshold: float,
+    calibration: Calibration | None,
+    marks: int = 0,
+    appearance: np.ndarray | None = None,
 ) -> Verdict:
     """Return a verdict with what a calibration says of its score.
 
@@ -98,9 +121,13 @@ def verdict_of(
         threshold: in [0, 1]; the calibration's rate is promised only at its own.
         calibration: None where none holds for this score.
         marks: number of known marks that were faded in the map.
+        appearance: float64 [K], statistics of the whole picture; None where it is not to be judged.
     """
     if calibration is None:
         return Verdict(is_anomalous, score, threshold, marks_left_out=marks)
+    is_known, familiarity_p_value = None, None
+    if calibration.familiarity is not None and appearance is not None:
+        is_known, familiarity_p_value = calibration.familiarity.judge(appearance)
     return Verdict(
         is_anomalous=is_anomalous,
         score=score,
@@ -109,4 +136,6 @@ def verdict_of(
         false_alarm_rate=calibration.rate if threshold == calibration.threshold else None,
         n=calibration.n,
         marks_left_out=marks,
+        is_known=is_known,
+        familiarity_p_value=familiarity_p_value,
     )

@@ -44,7 +44,10 @@ def _add_inspect(registry: ModelRegistry) -> None:
         loaded = registry.get(model)
         with checked_upload(image) as path:
             inspection = inspect_picture(loaded, path, threshold=threshold)
-            drawn, repaired = map(png_bytes, (inspection.draw(), inspection.reconstruction))
+            shown = (
+                inspection.reconstruction if inspection.verdict.is_known is not False else inspection.picture
+            )
+            drawn, repaired = map(png_bytes, (inspection.draw(), shown))
         answer = {
             "verdict": inspection.verdict.word,
             **asdict(inspection.verdict),

@@ -67,7 +67,7 @@ def measure(name: str, data: Path) -> dict[str, Any]:
     pipeline.set_progress_bar_config(desc=f"{name}: calibration", leave=False)
     normal = pipeline(find_images([data / "normal"]))
     peaks = [anomaly_map.max() for anomaly_map in normal.anomaly_map]
-    calibration = calibrate(normal.score.tolist(), FALSE_ALARM_RATE, peaks)
+    calibration = calibrate(normal.score.tolist(), FALSE_ALARM_RATE, peaks, normal.appearance)
     # Keep the date where nothing else changed, so that measuring again changes no file.
     stored = pipeline.config.calibration
     if stored is not None and {**calibration.to_dict(), "date": None} == {**stored, "date": None}:

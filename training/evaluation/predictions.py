@@ -74,7 +74,7 @@ class RecordingPipeline(DiffusionADPipeline):
     def _join_distances(self, picture: PreparedPicture) -> np.ndarray:
         postprocess = Postprocessor(self.settings(), None)
         own = postprocess.look_inside(picture.tiled.anomaly_map)
-        self.from_scratch.append(postprocess(own, picture.size))
+        self.from_scratch.append(postprocess(own, picture.size, picture.tiled))
         return super()._join_distances(picture)
 
 

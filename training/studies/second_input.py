@@ -105,7 +105,7 @@ def measure(
                 second = blur(x_0) if kind == BLUR else x_0
             anomaly_map = torch.sigmoid(segmenter(x_0, second).float())[:, 0].numpy()
             collect([(picture, i)], anomaly_map, processor.to_array(second))
-        found = postprocess(picture.tiled.anomaly_map, picture.size)
+        found = postprocess(picture.tiled.anomaly_map, picture.size, picture.tiled)
         accumulator.add(record, found.score, found.anomaly_map, found.is_anomalous)
     metrics = accumulator.metrics()
     return {name: metrics[name] for name in METRICS if name in metrics} | {

@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from diffusionad import DiffusionADPipeline, calibrate, learn_features
 
 from ..data.catalog import Catalog
@@ -45,11 +47,13 @@ def calibrate_pipeline(pipeline: DiffusionADPipeline, pictures: list[Path]) -> N
     """Set the thresholds from normal pictures."""
     scores: list[float] = []
     peaks: list[float] = []
+    appearances: list[np.ndarray] = []
     for i in range(0, len(pictures), CALIBRATION_BATCH):
         normal = pipeline(pictures[i : i + CALIBRATION_BATCH])
         scores += normal.score.tolist()
         peaks += [anomaly_map.max() for anomaly_map in normal.anomaly_map]
-    pipeline.configure(calibration=calibrate(scores, peaks=peaks))
+        appearances += list(normal.appearance)
+    pipeline.configure(calibration=calibrate(scores, peaks=peaks, appearances=appearances))
 
 
 def measure(pipeline: DiffusionADPipeline, catalog: Catalog) -> tuple[dict[str, Any], list[dict[str, Any]]]:

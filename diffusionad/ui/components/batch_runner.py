@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from diffusionad.postprocessing.verdict import Verdict
 from diffusionad.ui.components.events import BACKGROUND, BATCH_QUEUE, Changes, queue_position_on
@@ -53,6 +54,10 @@ class Batch:
     def peaks(self) -> list[float]:
         """Return the maps' maxima of the pictures that could be read."""
         return [row.peak for row in self.rows if row.result.verdict]
+
+    def appearances(self) -> list[np.ndarray]:
+        """Return the statistics [K] of the pictures that could be read."""
+        return [row.appearance for row in self.rows if row.appearance is not None]
 
 
 def delete_files(batch: Batch | None) -> None:

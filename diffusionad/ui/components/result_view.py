@@ -140,7 +140,9 @@ class ResultView:
         return {
             **self.draw(inspection, *display),
             self.enlarged: gr.update(visible=False),
-            **dict.fromkeys(self.picture_columns, column),
+            self.picture_columns[0]: column,
+            # What an unknown part should look like, the model cannot say.
+            self.picture_columns[1]: {**column, "visible": inspection.verdict.is_known is not False},
             self.run_line: run_line(inspection),
             self.results: gr.update(visible=True),
             self.last: inspection,

@@ -42,13 +42,12 @@ def _row_html(i: int, row: Row, columns: int) -> str:
             '<td><span class="pill error">not read</span></td>' + '<td data-value=""></td>' * (columns - 2)
         )
         return f"<tr><td></td>{cells}</tr>"
-    word = verdict.word
     p_value = "" if verdict.p_value is None else f"<td>{verdict.p_value:.3f}</td>"
     return (
         f'<tr data-row="{i}"><td>'
         f'<img src="{as_text(row.thumbnail)}" alt="Overlay of {name}" loading="lazy"></td>'
         f'<td data-value="{name}"><button type="button" class="open">{name}</button></td>'
-        f'<td><span class="pill {word}">{word}</span></td>'
+        f'<td><span class="pill {verdict.word}">{verdict.label}</span></td>'
         f'<td data-value="{verdict.score!r}">{score_text(verdict.score)}</td>'
         f"<td>{len(row.result.regions)}</td>{p_value}</tr>"
     )

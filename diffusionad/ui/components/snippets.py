@@ -26,7 +26,7 @@ def waiting_banner(text: str) -> str:
 def verdict_banner(inspection: Inspection) -> str:
     """Return the banner with the verdict, readable from across the room, and its reasons."""
     verdict = inspection.verdict
-    word, kind, sign = ("DEFECTIVE", "defective", "✕") if verdict.is_anomalous else ("GOOD", "good", "✓")
+    sign = {"defective": "✕", "good": "✓", "unknown": "?"}[verdict.word]
     details = verdict.details[:1].upper() + verdict.details[1:]
     details = details.replace("<=", "≤")
     for pair in (" %", "n = "):  # never over two lines
@@ -34,8 +34,8 @@ def verdict_banner(inspection: Inspection) -> str:
     said = "".join(f"<p>{as_text(line)}</p>" for line in _sentences(inspection))
     score, threshold = 100 * verdict.score, 100 * verdict.threshold
     return (
-        f'<div class="verdict {kind}" role="status" aria-live="polite">'
-        f'<div class="word"><span class="sign" aria-hidden="true">{sign}</span>{word}</div>'
+        f'<div class="verdict {verdict.word}" role="status" aria-live="polite">'
+        f'<div class="word"><span class="sign" aria-hidden="true">{sign}</span>{verdict.label.upper()}</div>'
         f'<div class="gauge" aria-hidden="true"><div class="fill" style="width:{score:.2f}%"></div>'
         f'<div class="tick" style="left:{threshold:.2f}%"></div></div>'
         f'<div class="why">{said}</div>'
@@ -46,6 +46,12 @@ def verdict_banner(inspection: Inspection) -> str:
 def _sentences(inspection: Inspection) -> list[str]:
     """Return what the verdict means, in plain words, and what the user should know of the threshold."""
     verdict, share = inspection.verdict, inspection.expected_false_alarms()
+    if verdict.is_known is False:
+        return [
+            "As a whole it looks unlike the good parts that this model knows: it can say neither good nor "
+            "defective, nor what it should look like.",
+            "Is it the right part, in the same light and view? For another part, train your own model.",
+        ]
     if not verdict.is_anomalous:
         lines = ["It looks like the good parts that the model has seen."]
     elif verdict.p_value is None:

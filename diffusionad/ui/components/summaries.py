@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from diffusionad.inspection.results import Result
 from diffusionad.postprocessing.calibration import Calibration, pictures_needed, smallest_rate
-from diffusionad.postprocessing.verdict import score_text
+from diffusionad.postprocessing.verdict import NOT_KNOWN, score_text
 from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.components.snippets import percent
 from diffusionad.ui.serving.model_registry import Model
@@ -25,11 +25,11 @@ def progress(done: int, total: int) -> str:
 def batch_summary(model: Model, threshold: float, rows: Sequence[Result]) -> str:
     """Return the counts of verdicts, with model and threshold."""
     counts = Counter(row.word for row in rows)
-    kinds = {"defective": "defective", "good": "good", "error": "not read"}
+    kinds = {"defective": "defective", "good": "good", "unknown": NOT_KNOWN, "error": "not read"}
     pills = "".join(
         f'<span class="count"><strong>{counts[word]}</strong> <span class="pill {word}">{shown}</span></span>'
         for word, shown in kinds.items()
-        if counts[word] or word != "error"
+        if counts[word] or word in ("defective", "good")
     )
     seconds = [row.seconds for row in rows if row.seconds is not None]
     pace = (

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from diffusionad.inspection.visualize import BACKGROUND, DEFECTIVE, GOOD
+from diffusionad.inspection.visualize import BACKGROUND, DEFECTIVE, GOOD, UNKNOWN
 from diffusionad.ui.components.static_files import read_static_file
 from diffusionad.ui.serving.mcp import is_mcp_enabled
 from diffusionad.ui.serving.uploads import MAX_FILE_MB
@@ -52,7 +52,8 @@ def _rgb(color: tuple[int, int, int]) -> str:
 
 # The text of a verdict is dark on a light colour in both modes, with a contrast of 6 : 1 and more.
 VERDICT_COLOURS = (
-    f":root {{ --good: {_rgb(GOOD)}; --defective: {_rgb(DEFECTIVE)}; --on-verdict: {_rgb(BACKGROUND)}; }}"
+    f":root {{ --good: {_rgb(GOOD)}; --defective: {_rgb(DEFECTIVE)}; --unknown: {_rgb(UNKNOWN)}; "
+    f"--on-verdict: {_rgb(BACKGROUND)}; }}"
 )
 
 # Shared by `app.py` and `diffusionad serve`.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
 from diffusionad.inspection.inspector import OVERLAYS, png_name
@@ -35,12 +36,14 @@ class Row:
         path: of the picture on the server; None when it could not be read.
         peak: of its anomaly map, in [0, 1]; 0 when it could not be read.
         thumbnail: its overlay, small, as a data URI; empty when it could not be read.
+        appearance: float64 [K], statistics of the whole picture; None when it could not be read.
     """
 
     result: Result
     path: Path | None = None
     peak: float = 0.0
     thumbnail: str = ""
+    appearance: np.ndarray | None = None
 
 
 def inspect_batch(
@@ -85,7 +88,8 @@ def _inspect(model: Model, output: Path, arguments: dict[str, Any], picture: Upl
         seconds=round(inspection.seconds, 4),
         overlay=relative,
     )
-    return Row(result, picture.path, float(inspection.anomaly_map.max()), _thumbnail(overlay))
+    peak = float(inspection.anomaly_map.max())
+    return Row(result, picture.path, peak, _thumbnail(overlay), inspection.appearance)
 
 
 def _thumbnail(overlay: Image.Image) -> str:

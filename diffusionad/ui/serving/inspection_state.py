@@ -46,13 +46,13 @@ class Inspection:
         calibration: None where it does not hold for these settings.
         settings: of the pipeline's call, as far as the user has set them.
         seed: of the noise.
-        model: its name.
-        device, seconds: the device that ran it, and the time to read the picture and inspect it.
+        model, device, seconds: its name, what ran it, and the time to read the picture and inspect it.
         known_marks: peaks that were taken off the map, since good parts carry them.
         min_region_area: smaller regions are no anomaly, pixels.
         mask: bool [H,W], at the threshold in force.
         regions: of the mask, highest peak first.
         verdict: at the threshold in force.
+        appearance: float64 [K], statistics of the whole picture.
     """
 
     path: str
@@ -75,12 +75,13 @@ class Inspection:
     mask: np.ndarray
     regions: tuple[Region, ...]
     verdict: Verdict
+    appearance: np.ndarray
 
     def at_threshold(self, threshold: float, min_region_area: int | None = None) -> "Inspection":
         """Return the same inspection judged at another threshold; no network runs."""
         min_area = self.min_region_area if min_region_area is None else min_region_area
         judged = self.anomaly_map, self.score, threshold, self.calibration, min_area, len(self.known_marks)
-        mask, regions, verdict = judge(*judged)
+        mask, regions, verdict = judge(*judged, self.appearance)
         return replace(self, min_region_area=min_area, mask=mask, regions=regions, verdict=verdict)
 
     def with_calibration(self, calibration: Calibration) -> "Inspection":
@@ -103,8 +104,8 @@ class Inspection:
 
     @cached_property
     def repaired(self) -> Image.Image:
-        """The part as it should look, at the size that is shown; the picture itself for a good part."""
-        if not self.verdict.is_anomalous:
+        """The part as it should look, at the size that is shown; the picture unless it is defective."""
+        if self.verdict.word != "defective":
             return self.picture
         threshold = self.verdict.threshold
         level = self.calibration.pixel_threshold_at(threshold) if self.calibration else threshold
@@ -121,12 +122,8 @@ class Inspection:
         height, width = self.anomaly_map.shape
         left, top, right, bottom = self.regions[number].box
         margin = max(right - left, bottom - top, MIN_ENLARGED_SIDE) // 2
-        box = (
-            max(left - margin, 0),
-            max(top - margin, 0),
-            min(right + margin, width),
-            min(bottom + margin, height),
-        )
+        corner = max(left - margin, 0), max(top - margin, 0)
+        box = *corner, min(right + margin, width), min(bottom + margin, height)
         scale = ENLARGED_SIDE / max(box[2] - box[0], box[3] - box[1])
         size = max(1, round(scale * (box[2] - box[0]))), max(1, round(scale * (box[3] - box[1])))
         mask = Image.fromarray(self.mask.astype(np.float32)).resize(size, Image.Resampling.BILINEAR, box)
@@ -181,6 +178,7 @@ def judge(
     calibration: Calibration | None,
     min_region_area: int = 0,
     marks_left_out: int = 0,
+    appearance: np.ndarray | None = None,
 ) -> tuple[np.ndarray, tuple[Region, ...], Verdict]:
     """Judge a picture at a threshold, as the pipeline does.
 
@@ -191,15 +189,17 @@ def judge(
         calibration: None where none holds for this score.
         min_region_area: smaller regions are no anomaly, pixels.
         marks_left_out: number of known marks that were taken off the map.
+        appearance: float64 [K], statistics of the whole picture; None where it is not to be judged.
 
     Returns:
         Mask, bool [H,W]; its regions, highest peak first; the verdict.
     """
     pixel_threshold = calibration.pixel_threshold_at(threshold) if calibration else threshold
-    at = score if score > threshold else None
-    mask, regions = find_defects(anomaly_map, pixel_threshold, min_region_area, at)
-    is_anomalous = score > threshold and (bool(regions) or not min_region_area)
-    return mask, tuple(regions), verdict_of(is_anomalous, score, threshold, calibration, marks_left_out)
+    is_high = score > threshold
+    mask, regions = find_defects(anomaly_map, pixel_threshold, min_region_area, score if is_high else None)
+    is_anomalous = is_high and (bool(regions) or not min_region_area)
+    verdict = verdict_of(is_anomalous, score, threshold, calibration, marks_left_out, appearance)
+    return mask, tuple(regions), verdict
 
 
 def inspect_picture(
@@ -227,18 +227,17 @@ def inspect_picture(
         FileNotFoundError: no such picture.
         RuntimeError: the networks produced NaN.
     """
-    started = time.perf_counter()
-    config = model.pipeline.config
+    started, config = time.perf_counter(), model.pipeline.config
     picture = read_to_inspect(path, config.bit_depth)  # [H,W,3] in [0,1]; its errors end no call of others
     seed = config.seed if seed is None else seed
     settings = {name: value for name, value in settings.items() if value is not None}
-    own_threshold = calibration.threshold if calibration else config.threshold
-    threshold = own_threshold if threshold is None else threshold
-    output = model.run(picture, seed, {**settings, "threshold": threshold})
+    own = calibration.threshold if calibration else config.threshold
+    output = model.run(picture, seed, {**settings, "threshold": own if threshold is None else threshold})
     calibration = _calibration_for(model, calibration, seed, settings)
     min_area = settings.get("min_region_area", config.min_region_area)
     anomaly_map, score, marks = output.anomaly_map[0], float(output.score[0]), tuple(output.known_marks[0])
-    mask, regions, verdict = judge(anomaly_map, score, threshold, calibration, min_area, len(marks))
+    judged = anomaly_map, score, output.threshold, calibration, min_area, len(marks), output.appearance[0]
+    mask, regions, verdict = judge(*judged)
     shown, reconstruction = _fit(picture, output.reconstruction[0], max_side)
     return Inspection(
         path=path,
@@ -249,7 +248,7 @@ def inspect_picture(
         anomaly_map=anomaly_map,
         inside=_inside(model, settings, picture.shape[:2]),
         score=score,
-        own_threshold=own_threshold,
+        own_threshold=own,
         calibration=calibration,
         settings=settings,
         seed=seed,
@@ -261,6 +260,7 @@ def inspect_picture(
         mask=mask,
         regions=regions,
         verdict=verdict,
+        appearance=output.appearance[0],
     )
 
 
@@ -280,9 +280,7 @@ def _calibration_for(
         return None
     if any(settings.get(name, config[name]) != config[name] for name in SCORE_SETTINGS if name != "roi"):
         return None
-    if calibration is None and config.calibration is not None:
-        return Calibration.from_dict(config.calibration)
-    return calibration
+    return calibration or (Calibration.from_dict(config.calibration) if config.calibration else None)
 
 
 def _fit(picture: np.ndarray, reconstruction: Any, max_side: int | None) -> tuple[Image.Image, Image.Image]:
@@ -290,8 +288,8 @@ def _fit(picture: np.ndarray, reconstruction: Any, max_side: int | None) -> tupl
     height, width = picture.shape[:2]
     scale = min(1, max_side / max(height, width)) if max_side else 1
     height, width = max(1, round(height * scale)), max(1, round(width * scale))
-    shown = resize(picture, (height, width))  # in float: rounding a large picture first takes seconds
-    return to_rgb_image(shown), reconstruction.resize((width, height), Image.Resampling.BICUBIC)
+    shown = to_rgb_image(resize(picture, (height, width)))  # rounding a large picture first takes seconds
+    return shown, reconstruction.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _inside(model: Model, settings: dict[str, Any], size: tuple[int, int]) -> np.ndarray | None:

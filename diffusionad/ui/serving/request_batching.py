@@ -22,6 +22,9 @@ PER_PICTURE = (
     "known_marks",
     "verdict",
     "picture",
+    "appearance",
+    "is_known",
+    "familiarity_p_value",
 )
 
 RunBatch = Callable[[list[np.ndarray], int, dict[str, Any]], DiffusionADOutput]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import gradio as gr
 
 from diffusionad.postprocessing.calibration import Calibration, calibrate
+from diffusionad.postprocessing.verdict import Verdict
 from diffusionad.ui.components.batch_runner import Batch, BatchRunner
 from diffusionad.ui.components.events import BACKGROUND, Changes
 from diffusionad.ui.components.histogram import histogram
@@ -113,7 +114,7 @@ class CalibrateTab:
         model, scores = self.page.model(batch.session), batch.scores()
         rate = None if percent is None else percent / 100
         try:
-            calibration = calibrate(scores, rate, batch.peaks())
+            calibration = calibrate(scores, rate, batch.peaks(), batch.appearances())
         except ValueError:
             calibration = None  # the card gives the reason
         own = model.pipeline.config.threshold
@@ -171,10 +172,10 @@ def config_with(model: Model, calibration: Calibration) -> bytes:
 
 
 def _judged(row: Row, threshold: float) -> Row:
-    """Judge a row at another threshold. It gets no p-value, which would count the picture itself."""
+    """Judge a row at another threshold. It gets no p-values, which would count the picture itself."""
     verdict = row.result.verdict
     if verdict is None:
         return row
     is_anomalous = verdict.score > threshold
-    judged = replace(verdict, is_anomalous=is_anomalous, threshold=threshold, p_value=None)
+    judged = Verdict(is_anomalous, verdict.score, threshold, marks_left_out=verdict.marks_left_out)
     return replace(row, result=replace(row.result, verdict=judged))
