@@ -16,14 +16,17 @@ import diffusionad
 # Room -> rooms that it may import, beside its own modules. "diffusionad" and "training" are the files
 # right in these folders. What training and hub import of the package is not listed: any room but ui.
 ROOMS = {
-    "diffusionad": {"images", "postprocessing", "models", "loading", "inspection", "deploy", "cli"},
+    "diffusionad": {"images", "postprocessing", "models", "loading", "inspection", "deploy", "line", "cli"},
     "diffusionad.images": set(),
     "diffusionad.postprocessing": {"images"},
     "diffusionad.models": {"images", "postprocessing"},
     "diffusionad.loading": {"diffusionad", "images", "models"},
     "diffusionad.inspection": {"diffusionad", "images", "models", "postprocessing"},
     "diffusionad.deploy": {"diffusionad", "images", "models", "postprocessing", "loading"},
-    "diffusionad.cli": {"diffusionad", "images", "postprocessing", "loading", "inspection", "deploy", "ui"},
+    "diffusionad.line": {"diffusionad", "images", "postprocessing", "inspection"},
+    "diffusionad.cli": {
+        "diffusionad", "images", "postprocessing", "loading", "inspection", "deploy", "line", "ui"
+    },
     "diffusionad.ui": {"ui.tabs", "ui.components", "ui.serving"},
     "diffusionad.ui.tabs": {
         "diffusionad", "images", "postprocessing", "inspection", "ui.components", "ui.serving"

@@ -1,4 +1,4 @@
-"""`diffusionad inspect`: pictures, or a folder under watch, to verdicts and drawings.
+"""`diffusionad inspect`: pictures to verdicts and drawings.
 
 torch is imported after the arguments have been checked: mistakes are answered at once.
 """
@@ -6,13 +6,13 @@ torch is imported after the arguments have been checked: mistakes are answered a
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from diffusionad.cli.drawing import check_drawing, drawing_options, make_output
 from diffusionad.cli.model import (
     gathering_settings,
     load_pipeline,
@@ -31,9 +31,7 @@ from diffusionad.cli.options import (
 
 if TYPE_CHECKING:
     from diffusionad.inspection.inspector import Inspector
-    from diffusionad.inspection.results import Result
     from diffusionad.pipeline import DiffusionADPipeline
-    from diffusionad.postprocessing.drift import DriftMonitor
 
 EXIT_ANOMALY = 1
 
@@ -42,7 +40,6 @@ EPILOG = """\
 Examples:
   diffusionad inspect photos/ --model models/washer --output report
   diffusionad inspect 'line-1/*.png' part.jpg --model org/name --output report --fail-on-anomaly
-  diffusionad inspect --watch incoming/ --model models/washer --output report
 
 \b
 Written to the output folder:
@@ -50,7 +47,6 @@ Written to the output folder:
                               relative to the output folder
   overlays/                   heat map and contours over each picture
   panels/                     with --panels: picture, repaired part, heat map and overlay side by side
-  watched.jsonl               with --watch, instead of results.*: a line per picture, the watch's memory
 
 \b
 Exit status:
@@ -64,23 +60,19 @@ class Inspection:
     """What one call of `diffusionad inspect` does.
 
     Attributes:
-        data: files, folders and globs; empty for a watch.
+        data: files, folders and globs.
         model: as the user names it.
         output: folder for results and drawings.
-        watch: folder to watch, in place of `data`.
-        interval: seconds between looks at `watch`.
         batch_size: pictures per network call on a GPU.
         panels: draw side-by-side pictures.
         overlays: draw overlays.
         fail_on_anomaly: exit with 1 when something is defective, or not a part that the model knows.
-        quiet: print errors only, and the lines of a watch.
+        quiet: print errors only.
     """
 
     data: tuple[str, ...]
     model: str
     output: Path
-    watch: Path | None = None
-    interval: float = 1.0
     batch_size: int = 8
     panels: bool = False
     overlays: bool = True
@@ -93,20 +85,10 @@ class Inspection:
 @data_option("Files, folders (with all below), globs; the same as PATH.", required=False, multiple=True)
 @model_option()
 @output_option("Folder for the results.")
-@click.option("--batch-size", type=int, default=8, metavar="N", help="Pictures at a time, on a GPU (8).")
-@click.option("--panels", is_flag=True, help="Also draw side-by-side pictures.")
-@click.option("--no-overlays", is_flag=True, help="Draw no overlays.")
+@drawing_options
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when something is defective or unknown.")
-@click.option("--quiet", is_flag=True, help="Print errors only (and the lines of a watch).")
-@click.option(
-    "--watch",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Instead of PATH: inspect each new picture in DIR once, also those that arrived while this was not "
-    "running; one line of JSON a picture on stdout; ends with Ctrl-C or SIGTERM, status 0. Not with "
-    "--fail-on-anomaly: a watch has no end to report at, read its lines instead.",
-)
-@click.option("--interval", type=float, default=1.0, metavar="S", help="Seconds between looks (1).")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--watch", "watched", hidden=True, metavar="DIR", help="Became a command of its own.")
 @running_options
 @score_settings
 @verdict_settings
@@ -118,12 +100,15 @@ def inspect_command(
     dtype: str,
     settings: dict[str, Any],
     no_overlays: bool,
+    watched: str | None,
     **options: Any,
 ) -> int:
-    """Find defects in pictures, or in those that arrive in a folder.
+    """Find defects in pictures.
 
     Settings that are not given are taken from the model.
     """
+    if watched is not None:
+        raise CannotRun(f"--watch became a command; run: diffusionad watch {watched}")
     inspection = Inspection(data=(*paths, *data), overlays=not no_overlays, **options)
     files = check(inspection, settings.get("roi"))
     from diffusionad.inspection.inspector import Inspector
@@ -133,8 +118,6 @@ def inspect_command(
         inspector = Inspector(
             pipeline, inspection.output, inspection.batch_size, inspection.overlays, inspection.panels
         )
-        if inspection.watch is not None:
-            return _watch(inspection, inspection.watch, inspector)
         return _inspect_files(inspection, inspector, files)
     except (ValueError, RuntimeError, OSError) as error:
         if isinstance(error, BrokenPipeError):
@@ -143,62 +126,42 @@ def inspect_command(
 
 
 def check(inspection: Inspection, roi: str | None) -> list[Path]:
-    """Return the pictures to inspect, none for a watch; make the output folder.
+    """Return the pictures to inspect; make the output folder.
 
     Raises:
-        CannotRun: the arguments exclude each other, or name nothing to read or write.
+        CannotRun: the arguments name nothing to read or write.
     """
-    from diffusionad.images.image_io import ImageError, find_images, read_image
+    from diffusionad.images.image_io import ImageError, find_images
     from diffusionad.inspection.inspector import OVERLAYS, PANELS
 
-    _check_arguments(inspection)
+    if not inspection.data:
+        raise CannotRun("no pictures given; name files, folders or globs.")
+    check_drawing(inspection.batch_size, roi)
     try:
-        if roi is not None:
-            read_image(roi, bit_depth=16)  # for its errors
-        files = [] if inspection.watch else find_images(inspection.data)
+        files = find_images(inspection.data)
     except (ImageError, OSError) as error:
         raise CannotRun(one_line(error)) from error
     # An earlier run's drawings are not inspected when the output lies among the pictures.
     drawn = tuple(Path(os.path.abspath(inspection.output), name) for name in (OVERLAYS, PANELS))
     files = [f for f in files if not any(Path(os.path.abspath(f)).is_relative_to(d) for d in drawn)]
-    if not files and not inspection.watch:
+    if not files:
         raise CannotRun(f"`{inspection.data[0]}` holds no picture but those drawn by an earlier run.")
-    try:
-        inspection.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotRun(
-            f"--output: `{inspection.output}` cannot be made a folder ({error.strerror})."
-        ) from error
+    make_output(inspection.output)
     return files
-
-
-def _check_arguments(inspection: Inspection) -> None:
-    watch = inspection.watch
-    if watch and inspection.data:
-        raise CannotRun("PATH and --watch exclude each other; give one of them.")
-    if not watch and not inspection.data:
-        raise CannotRun("no pictures given; name files, folders or globs, or use --watch DIR.")
-    if watch and inspection.fail_on_anomaly:
-        raise CannotRun("--watch and --fail-on-anomaly exclude each other: a watch ends when it is stopped.")
-    if watch and not watch.is_dir():
-        raise CannotRun(f"--watch: `{watch}` is no folder.")
-    if inspection.interval <= 0:
-        raise CannotRun(f"--interval is {inspection.interval:g}; give a number of seconds above 0.")
-    if inspection.batch_size < 1:
-        raise CannotRun(f"--batch-size is {inspection.batch_size}; give at least 1.")
 
 
 def _inspect_files(inspection: Inspection, inspector: "Inspector", files: list[Path]) -> int:
     from tqdm import tqdm
 
     from diffusionad.inspection.inspector import common_root
+    from diffusionad.inspection.monitoring import monitor_of, monitored
     from diffusionad.inspection.results import ResultWriter, header
     from diffusionad.interrupts import StopRequest
     from diffusionad.postprocessing.verdict import score_text
 
     started = time.perf_counter()
     head = header(inspector.pipeline, inspection.model)
-    monitor = _monitor(inspector.pipeline)
+    monitor = monitor_of(inspector.pipeline)
 
     def say(text: str) -> None:
         if not inspection.quiet:
@@ -252,48 +215,3 @@ def _summary_text(
         text += f"\nOf good parts, at most {percent(rate)} are expected above the threshold "
         text += f"{score_text(config.threshold)} (n = {n})."
     return f"{text}\nResults: {output / 'results.csv'}, {output / 'results.json'}"
-
-
-def _watch(inspection: Inspection, watched: Path, inspector: "Inspector") -> int:
-    from diffusionad.inspection.inspector import OVERLAYS, PANELS
-    from diffusionad.inspection.watch import WatchLog, watch
-    from diffusionad.interrupts import StopRequest
-    from diffusionad.postprocessing.drift import WINDOW
-
-    folder, output = (Path(os.path.abspath(path)) for path in (watched, inspection.output))
-    log = WatchLog(inspection.output / "watched.jsonl")
-    monitor = _monitor(inspector.pipeline)
-    with StopRequest() as stop:
-        if not inspection.quiet:
-            print(f"Watching {watched}; Ctrl-C ends it.", file=sys.stderr, flush=True)
-        watch(
-            folder,
-            log,
-            lambda files: monitored(inspector(files, folder), monitor, every=WINDOW),
-            stop,
-            inspection.interval,
-            ignore=[output / OVERLAYS, output / PANELS],
-        )
-    return 0
-
-
-def _monitor(pipeline: "DiffusionADPipeline") -> "DriftMonitor | None":
-    """Return a monitor of the scores; None without a calibration to compare with."""
-    from diffusionad.postprocessing.calibration import Calibration
-    from diffusionad.postprocessing.drift import DriftMonitor
-
-    calibration = pipeline.config.calibration
-    return None if calibration is None else DriftMonitor(Calibration.from_dict(calibration))
-
-
-def monitored(
-    results: "Iterable[Result]", monitor: "DriftMonitor | None", every: int | None = None
-) -> "Iterator[Result]":
-    """Yield results as they come; after `every` of them, write the monitor's warning to stderr."""
-    for result in results:
-        if monitor is not None and result.verdict is not None:
-            monitor.add(result.verdict.score)
-            warning = monitor.warning() if every and monitor.count % every == 0 else None
-            if warning:
-                print(warning, file=sys.stderr, flush=True)
-        yield result

@@ -19,6 +19,11 @@ COMMANDS = {
         "inspect_command",
         "Find defects in pictures.",
     ),
+    "watch": (
+        "diffusionad.cli.watch",
+        "watch_command",
+        "Inspect each picture that arrives in a folder.",
+    ),
     "calibrate": (
         "diffusionad.cli.calibrate",
         "calibrate_command",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from diffusionad.cli.inspect import monitored as monitored_results
+from diffusionad.inspection.monitoring import monitored as monitored_results
 from diffusionad.inspection.results import Result
 from diffusionad.postprocessing.calibration import calibrate
 from diffusionad.postprocessing.drift import LEVEL, WINDOW, DriftMonitor

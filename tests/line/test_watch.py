@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from diffusionad.cli.main import main
 from diffusionad.inspection.inspector import Inspector
-from diffusionad.inspection.watch import PATIENCE, WatchLog, watch
 from diffusionad.interrupts import StopRequest
+from diffusionad.line.watch import PATIENCE, WatchLog, watch
 
 
 class Script(StopRequest):
@@ -253,7 +254,7 @@ class Watcher:
     """The real command in a process of its own; its lines are collected as they come."""
 
     def __init__(self, folder: Path, model: Path, out: Path):
-        arguments = ["inspect", "--watch", folder, "--model", model, "--output", out, "--interval", 0.1]
+        arguments = ["watch", folder, "--model", model, "--output", out, "--interval", 0.1]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "diffusionad.cli.main", *map(str, arguments)],
             stdout=subprocess.PIPE,
@@ -309,3 +310,18 @@ def test_the_command_survives_kill_and_ends_cleanly_on_sigterm(tiny_model_folder
     assert len(first.lines + second.lines) - len(everything) in (0, 1)
     assert {n for n, line in zip(names(logged), logged, strict=True) if line["error"]} == {"broken.png"}
     assert {p.name for p in (out / "overlays").iterdir()} == everything - {"broken.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("missing", "`missing` is no folder."),
+        (". --interval 0", "--interval is 0; give a number of seconds above 0."),
+        (". --model missing --output OUT", "--model: `missing` is neither a folder"),
+    ],
+)
+def test_a_watch_that_cannot_start_says_why_in_one_sentence(arguments, sentence, tmp_path, capsys):
+    given = f"watch --model m --output OUT {arguments}".replace("OUT", str(tmp_path / "out"))
+    assert main(given.split()) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("diffusionad watch: ") and sentence in line
