@@ -20,7 +20,7 @@ from diffusionad.images.tiling import TiledPicture
 
 FAMILIARITY_RATE = 0.01  # promised share of good pictures that are refused, where there are enough
 MIN_PICTURES = 20  # fewer say too little of what is usual: every picture is known then
-MAX_PICTURES = 500  # that are looked at; more add nothing
+MAX_PICTURES = 199  # that are looked at: enough for the rate, more add nothing
 
 LAYOUT = 8  # cells a side
 CELLS = LAYOUT * LAYOUT  # the first statistics
