@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from diffusionad.loading.hub_models import TAG
 from diffusionad.metric_labels import DETECTION, METRIC_LABELS
-from diffusionad.postprocessing.verdict import percent, score_text
+from diffusionad.postprocessing.verdict import left_out_note, percent, score_text
 
 from .run import FinishedRun, warning_of
 from .training_data import DataSet
@@ -200,7 +200,8 @@ def _threshold(run: FinishedRun) -> str:
         text += (
             f"The threshold promises that at most {percent(calibration['rate'])} of good parts are called "
             f"defective, whatever the distribution of the scores; it comes from {calibration['n']} good "
-            "pictures that took no part in training or in any choice. "
+            f"pictures{left_out_note(calibration.get('left_out', 0))} that took no part in training "
+            "or in any choice. "
         )
     parts = []
     if "false_alarm_rate" in metrics:

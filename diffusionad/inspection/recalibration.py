@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 USED_UP = ("train", "validation")
 
 
+@dataclass(frozen=True)
+class Recalibration:
+    """A calibration, and the pictures that a person should look at before trusting it.
+
+    Attributes:
+        calibration: of all pictures that could be inspected.
+        deciding: the pictures that set the threshold, with their scores, the highest first.
+    """
+
+    calibration: Calibration
+    deciding: list[tuple[Path, float]]
+
+
 def recalibrate(
     pipeline: "DiffusionADPipeline",
     source: Path,
@@ -25,7 +39,8 @@ def recalibrate(
     files: Sequence[Path],
     rate: float | None = None,
     show_progress: bool = False,
-) -> Calibration:
+    left_out: int = 0,
+) -> Recalibration:
     """Calibrate a saved model on pictures of good parts, and store it.
 
     Args:
@@ -35,6 +50,7 @@ def recalibrate(
         files: the pictures; those that cannot be inspected are reported on stderr and left out.
         rate: false-alarm rate to promise; None is the larger of 1 % and 1/(n+1).
         show_progress: show a bar at a terminal.
+        left_out: number of further pictures that a person left out as not good, for the record.
 
     Raises:
         ValueError: the model knows some of the pictures, or they are too few for the rate.
@@ -51,10 +67,10 @@ def recalibrate(
             if error is not None:
                 tqdm.write(f"{file}: left out, it cannot be inspected: {error}", file=sys.stderr)
 
-        calibration = calibrate_with(pipeline, files, rate, report)
-    pipeline.configure(calibration=calibration)
+        made = calibrate_with(pipeline, files, rate, report, left_out)
+    pipeline.configure(calibration=made.calibration)
     store(pipeline, source, output)
-    return calibration
+    return made
 
 
 def check_held_out(folder: Path, files: Sequence[Path]) -> None:
@@ -94,7 +110,8 @@ def calibrate_with(
     files: Sequence[Path],
     rate: float | None,
     report: Callable[[Path, str | None], None],
-) -> Calibration:
+    left_out: int = 0,
+) -> Recalibration:
     """Score pictures of good parts one by one, and calibrate on them.
 
     Args:
@@ -102,10 +119,12 @@ def calibrate_with(
         files: the pictures; those that cannot be inspected are reported and left out.
         rate: false-alarm rate to promise; None is the larger of 1 % and 1/(n+1).
         report: called after each file, with the reason when it could not be inspected.
+        left_out: number of further pictures that a person left out as not good, for the record.
 
     Raises:
         ValueError: no picture could be inspected, or too few for the rate.
     """
+    scored: list[Path] = []
     scores, peaks, appearances = [], [], []
     for file in files:
         picture = read_or_explain(file, pipeline.config.bit_depth)
@@ -119,11 +138,13 @@ def calibrate_with(
                 raise
             report(file, explain(error, file))
             continue
-        scores.append(output.score[0])
+        scored.append(file)
+        scores.append(float(output.score[0]))
         peaks.append(output.anomaly_map[0].max())
         appearances.append(output.appearance[0])
         report(file, None)
-    return calibrate(scores, rate, peaks, appearances)
+    calibration = calibrate(scores, rate, peaks, appearances, left_out)
+    return Recalibration(calibration, [(scored[i], scores[i]) for i in calibration.deciding(scores)])
 
 
 def store(pipeline: "DiffusionADPipeline", source: Path, output: Path) -> None:

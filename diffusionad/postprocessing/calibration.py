@@ -39,6 +39,7 @@ class Calibration:
             probability of at most `rate`: the same promise. None where only scores were at hand.
         familiarity: tells pictures of the part from others; None where only scores were at hand, or fewer
             than 20 pictures.
+        left_out: number of pictures that a person left out as not good; the promise then rests on their word.
     """
 
     threshold: float
@@ -48,13 +49,14 @@ class Calibration:
     date: str
     pixel_threshold: float | None = None
     familiarity: Familiarity | None = None
+    left_out: int = 0
 
     def to_dict(self) -> dict:
         """Plain JSON types."""
         values = {**asdict(self), "scores": list(self.scores)}
-        del values["familiarity"]
-        # Versions before it know no such field.
-        return values if self.familiarity is None else values | {"familiarity": self.familiarity.to_dict()}
+        values["familiarity"] = self.familiarity and self.familiarity.to_dict()
+        # Earlier versions know no such fields.
+        return {k: v for k, v in values.items() if v or k not in ("familiarity", "left_out")}
 
     @classmethod
     def from_dict(cls, values: Any) -> "Calibration":
@@ -90,6 +92,11 @@ class Calibration:
             return threshold
         return self.pixel_threshold
 
+    def deciding(self, scores: Sequence[float]) -> list[int]:
+        """Return the places of those scores of the calibration that set its threshold, the highest first."""
+        places = [i for i, score in enumerate(scores) if score >= self.threshold]
+        return sorted(places, key=lambda i: -scores[i])
+
     def drift_p_value(self, scores: Sequence[float]) -> float:
         """Test whether recent scores are drawn like those of the calibration.
 
@@ -112,7 +119,9 @@ def check_calibration(values: Any) -> None:
     if not isinstance(values, dict):
         raise ValueError(f"`calibration` is {_short(values)}; give `Calibration.to_dict()`, or None.")
     needed = {"threshold", "rate", "n", "scores", "date"}
-    wrong = sorted(map(str, needed.symmetric_difference(values) - {"pixel_threshold", "familiarity"}))
+    wrong = sorted(
+        map(str, needed.symmetric_difference(values) - {"pixel_threshold", "familiarity", "left_out"})
+    )
     if wrong:
         problem = "lacks" if wrong[0] in needed else "does not know"
         raise ValueError(f"`calibration` {problem} {_short(wrong[0])}; calibrate again.")
@@ -131,6 +140,9 @@ def check_calibration(values: Any) -> None:
         _refuse("pixel_threshold", values["pixel_threshold"], "a number in 0..1, or null")
     if not isinstance(values["date"], str) or len(values["date"]) > MAX_DATE:
         _refuse("date", values["date"], "a day such as 2024-12-31")
+    left_out = values.get("left_out", 0)
+    if type(left_out) is not int or not 0 <= left_out <= MAX_PICTURES:
+        _refuse("left_out", left_out, f"the number of pictures that were left out, 0..{MAX_PICTURES}")
     if values.get("familiarity") is not None:
         check_familiarity(values["familiarity"])
 
@@ -185,6 +197,7 @@ def calibrate(
     rate: float | None = None,
     peaks: Sequence[float] | None = None,
     appearances: Sequence[np.ndarray] | np.ndarray | None = None,
+    left_out: int = 0,
 ) -> Calibration:
     """Threshold for a promised false-alarm rate from scores of normal pictures (split-conformal quantile).
 
@@ -195,6 +208,7 @@ def calibrate(
         rate: promised false-alarm rate in (0, 1); None means the larger of 1 % and 1/(n+1).
         peaks: [n] highest value of the anomaly map of each of them; gives the pixel threshold.
         appearances: [n,K], the output's `appearance` of each of them; tells pictures of the part from others.
+        left_out: number of further pictures that a person left out as not good, for the record.
 
     Returns:
         The calibration, ready to be stored with the pipeline.
@@ -230,6 +244,7 @@ def calibrate(
         date=datetime.now(UTC).date().isoformat(),
         pixel_threshold=pixel_threshold,
         familiarity=None if appearances is None else learn_familiarity(appearances),
+        left_out=left_out,
     )
 
 

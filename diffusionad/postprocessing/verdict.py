@@ -100,6 +100,11 @@ def score_text(score: float, digits: int = 3) -> str:
     return f"{score:.{digits}f}"
 
 
+def left_out_note(left_out: int) -> str:
+    """Return a note on pictures that a person left out of a calibration; empty where there are none."""
+    return f" ({left_out} more left out by hand as not good)" if left_out else ""
+
+
 def percent(rate: float) -> str:
     """Return a rate as `0.2 %`."""
     return f"{100 * rate:.3g} %"

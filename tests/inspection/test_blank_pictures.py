@@ -100,7 +100,7 @@ def test_a_batch_of_a_gpu_loses_the_blank_picture_alone(tiny_pipeline, lot, tmp_
 
 def test_a_calibration_leaves_the_blank_picture_out(tiny_pipeline, lot):
     told: dict[Path, str | None] = {}
-    calibration = calibrate_with(tiny_pipeline, lot, 0.5, told.__setitem__)
+    calibration = calibrate_with(tiny_pipeline, lot, 0.5, told.__setitem__).calibration
     assert calibration.n == 2 and [told[path] is None for path in lot] == [True, False, True]
     assert str(told[lot[1]]).startswith(f"`{lot[1]}` {SENTENCE}")
 

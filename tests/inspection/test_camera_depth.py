@@ -112,7 +112,7 @@ def test_a_picture_above_the_depth_is_an_error_of_its_own_row(camera, values, fi
 
 def test_calibration_and_marks_read_at_the_depth_of_the_model(camera, values, files):
     expected = camera(as_floats(values)).score
-    calibration = calibrate_with(camera, files, 0.5, lambda file, error: None)
+    calibration = calibrate_with(camera, files, 0.5, lambda file, error: None).calibration
     np.testing.assert_array_equal(np.sort(calibration.scores), np.sort(expected))
     added = learn_marks(camera, files)
     camera.register_modules(mark_memory=None)

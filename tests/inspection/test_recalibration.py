@@ -153,3 +153,17 @@ def test_pipes_hidden_folders_and_pictures_that_cannot_be_tiled_do_not_count(
     assert DiffusionADPipeline.from_pretrained(model).config.calibration["n"] == 24
     reported = [line for line in err.splitlines() if "left out, it cannot be inspected" in line]
     assert [Path(line.split(": ")[0]).name for line in reported] == ["strip.png", "pipe.png"]
+
+
+def test_the_pictures_that_set_the_threshold_are_named_and_can_be_left_out(run, good, model) -> None:
+    _, out, _ = run(good, "--model", model, "--rate", 0.1)
+    listed = [line.split() for line in out.splitlines() if line.startswith("  ")]
+    threshold = DiffusionADPipeline.from_pretrained(model).config.threshold
+    assert len(listed) == 2 and listed[1][0] == f"{threshold:.4f}"
+    worst = listed[0][1]
+    _, out, _ = run(good, "--model", model, "--rate", 0.1, "--leave-out", worst, "--leave-out", worst)
+    stored = DiffusionADPipeline.from_pretrained(model).config.calibration
+    assert (stored["n"], stored["left_out"]) == (23, 1)
+    assert worst not in out and "You left out 1" in out
+    status, _, err = run(good, "--model", model, "--leave-out", "elsewhere.png")
+    assert status == 2 and "`elsewhere.png` is none of the 24 pictures" in err

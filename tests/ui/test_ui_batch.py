@@ -438,6 +438,21 @@ def test_too_few_pictures_say_how_many_it_takes(page, tab, pictures):
         assert (again[tab.proposal].calibration is not None) == (percent is None)  # as much as they can
 
 
+def test_pictures_that_set_the_threshold_can_be_left_out(page, tab, pictures):
+    batch = run_of(page, tab.runner, pictures, Session("tiny"))
+    scores = batch.scores()
+    highest, second, _ = np.argsort(scores)[::-1].tolist()
+    proposal = tab.finish(batch, None)[tab.proposal]
+    changes = tab.finish(batch, 25.0)
+    assert [row for _, row in changes[tab.left_out]["choices"]] == [highest]
+    changes = tab.judge(batch, 50.0, proposal, [highest])
+    calibration = changes[tab.proposal].calibration
+    assert (calibration.n, calibration.left_out, calibration.threshold) == (2, 1, scores[second])
+    shown = changes[tab.left_out]
+    assert [row for _, row in shown["choices"]] == [highest, second] and shown["value"] == [highest]
+    assert "1 more left out by hand" in changes[tab.runner.status]
+
+
 def test_the_config_to_download_is_the_models_own_with_another_calibration(registry, tmp_path):
     model = registry.get(None)
     calibration = calibrate([0.2, 0.4, 0.6], 0.25)

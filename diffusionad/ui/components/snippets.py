@@ -156,7 +156,8 @@ def model_card(model: Model) -> str:
     facts = [("Threshold", verdicts.score_text(config.threshold))]
     if config.calibration is not None and config.calibration["threshold"] == config.threshold:
         rate, n = config.calibration["rate"], config.calibration["n"]
-        facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts"))
+        left_out = verdicts.left_out_note(config.calibration.get("left_out", 0))
+        facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts{left_out}"))
     rows = "".join(f"<div><dt>{as_text(label)}</dt><dd>{as_text(value)}</dd></div>" for label, value in facts)
     auroc, known = metric_value(metrics, "image_auroc"), ""
     if auroc is None:

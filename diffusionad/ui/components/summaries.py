@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from diffusionad.inspection.results import Result
 from diffusionad.postprocessing.calibration import Calibration, pictures_needed, smallest_rate
-from diffusionad.postprocessing.verdict import NOT_KNOWN, score_text
+from diffusionad.postprocessing.verdict import NOT_KNOWN, left_out_note, score_text
 from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.components.snippets import percent
 from diffusionad.ui.serving.model_registry import Model
@@ -77,8 +77,9 @@ def calibration_card(
     return (
         '<div class="card" role="status">'
         f'<p class="headline">New threshold <strong>{score_text(new)}</strong></p>'
-        f"<p>Of good parts like these {n}, at most <strong>{percent(calibration.rate)}</strong> will be "
-        f"called defective. {n} pictures can promise {percent(smallest_rate(n))} at best.</p>"
+        f"<p>Of good parts like these {n}{left_out_note(calibration.left_out)}, at most "
+        f"<strong>{percent(calibration.rate)}</strong> will be called defective. "
+        f"{n} pictures can promise {percent(smallest_rate(n))} at best.</p>"
         f'<table class="facts"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
@@ -107,5 +108,5 @@ def calibration_in_use(calibration: Calibration | None) -> str:
     return (
         f'<p class="in-use" role="status">Your threshold {score_text(calibration.threshold)} is in use '
         f"on all tabs: {percent(calibration.rate)} false alarms, from {as_text(calibration.n)} good "
-        "parts.</p>"
+        f"parts{left_out_note(calibration.left_out)}.</p>"
     )

@@ -1,12 +1,13 @@
 """The Calibrate tab: from good pictures to a threshold with a promised false-alarm rate, for this session."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import gradio as gr
 
 from diffusionad.postprocessing.calibration import Calibration, calibrate
-from diffusionad.postprocessing.verdict import Verdict
+from diffusionad.postprocessing.verdict import Verdict, score_text
 from diffusionad.ui.components.batch_runner import Batch, BatchRunner
 from diffusionad.ui.components.events import BACKGROUND, Changes
 from diffusionad.ui.components.histogram import histogram
@@ -22,6 +23,7 @@ from diffusionad.ui.serving.model_registry import Model
 
 START = "Drop pictures of good parts, none of which the model was trained on, and press Find the threshold."
 DEFAULT_PERCENT = 1.0
+MAX_DECIDING = 10  # pictures that are offered to be left out
 CONFIG = "model_index.json"  # holds threshold and calibration of a saved pipeline
 
 
@@ -82,18 +84,24 @@ class CalibrateTab:
                             "Use it for this visit", variant="primary", elem_id="calibrate-use"
                         )
                         self.config = gr.DownloadButton("Download the config", elem_id="calibrate-config")
+                    self.left_out = gr.CheckboxGroup(
+                        label="These pictures set the threshold. Is each part really good?",
+                        info="Tick one to leave it out; the promise then rests on your word.",
+                        elem_id="calibrate-left-out",
+                    )
                     self.histogram = gr.HTML(elem_id="calibrate-histogram")
                     self.runner.build_table()
         self._connect()
 
     def _connect(self) -> None:
         session = self.page.session
-        judged = [self.proposal, self.histogram, self.use, self.config]
+        judged = [self.proposal, self.left_out, self.histogram, self.use, self.config]
         self.runner.connect(self.finish, [self.percent], judged, self.results)
-        # Another rate needs no new scores.
-        self.percent.change(
+        # Another rate, or fewer pictures, need no new scores.
+        gr.on(
+            [self.percent.change, self.left_out.input],
             self.judge,
-            [self.runner.batch, self.percent, self.proposal],
+            [self.runner.batch, self.percent, self.proposal, self.left_out],
             [*judged, self.runner.status, self.runner.table, self.results],
             trigger_mode="always_last",
             **BACKGROUND,
@@ -107,14 +115,21 @@ class CalibrateTab:
         proposal = Proposal(batch.session.model, None, example_scores(self.page.model(batch.session)))
         return self.judge(batch, percent, proposal)
 
-    def judge(self, batch: Batch | None, percent: float | None, proposal: Proposal | None) -> Changes:
-        """Show the threshold at a rate; the model does not run."""
+    def judge(
+        self,
+        batch: Batch | None,
+        percent: float | None,
+        proposal: Proposal | None,
+        left_out: Sequence[int] = (),
+    ) -> Changes:
+        """Show the threshold at a rate, without the rows that were left out; the model does not run."""
         if batch is None or proposal is None or not batch.rows:
             return {self.proposal: proposal}
-        model, scores = self.page.model(batch.session), batch.scores()
+        kept = replace(batch, rows=[row for i, row in enumerate(batch.rows) if i not in left_out])
+        model, scores = self.page.model(batch.session), kept.scores()
         rate = None if percent is None else percent / 100
         try:
-            calibration = calibrate(scores, rate, batch.peaks(), batch.appearances())
+            calibration = calibrate(scores, rate, kept.peaks(), kept.appearances(), len(left_out))
         except ValueError:
             calibration = None  # the card gives the reason
         own = model.pipeline.config.threshold
@@ -124,6 +139,7 @@ class CalibrateTab:
         return {
             self.proposal: replace(proposal, calibration=calibration),
             self.runner.status: calibration_card(calibration, rate, own, scores, proposal.example_scores),
+            self.left_out: gr.update(choices=deciding(batch, calibration, left_out), value=list(left_out)),
             self.histogram: histogram(scores, thresholds, "good pictures") if scores else "",
             self.runner.table: results_table(
                 [_judged(row, next(iter(thresholds.values()))) for row in batch.rows]
@@ -163,6 +179,15 @@ def example_scores(model: Model) -> dict[bool, list[float]]:
         with turn_for(path):
             scores[is_defective].append(inspect_picture(model, str(path)).verdict.score)
     return scores
+
+
+def deciding(batch: Batch, calibration: Calibration | None, left_out: Sequence[int]) -> list[tuple[str, int]]:
+    """Return the pictures that set the threshold and those left out, highest score first: (name, row)."""
+    rows = {i: row.result.verdict.score for i, row in enumerate(batch.rows) if row.result.verdict}
+    kept = [i for i in rows if i not in left_out]
+    found = [kept[k] for k in calibration.deciding([rows[i] for i in kept])] if calibration else []
+    shown = sorted([*found[:MAX_DECIDING], *left_out], key=lambda i: -rows[i])
+    return [(f"{batch.rows[i].result.file} ({score_text(rows[i])})", i) for i in shown]
 
 
 def config_with(model: Model, calibration: Calibration) -> bytes:
