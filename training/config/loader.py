@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusionad.files import replacing
+from diffusionad.typed_sections import check_names, check_table, read_section, read_toml
 
 from .schema import TrainConfig
 
@@ -67,9 +68,7 @@ def from_dict(values: dict[str, Any]) -> TrainConfig:
         ValueError: an unknown section or key, or a value of the wrong type.
     """
     sections = typing.get_type_hints(TrainConfig)
-    unknown = sorted(set(values) - set(sections))
-    if unknown:
-        raise ValueError(f"`{unknown[0]}` is no section of a config; use one of {', '.join(sections)}.")
+    check_names(values, sections)
     parts = {name: _section(name, kind, values.get(name, {})) for name, kind in sections.items()}
     return TrainConfig(**parts)
 
@@ -88,10 +87,7 @@ def write_config(config: TrainConfig, path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`{path}` is not valid TOML: {error}.") from error
+    values = read_toml(path)
     base = values.pop("extends", None)
     if base is None:
         return values
@@ -109,37 +105,13 @@ def _parse_value(text: str) -> Any:
 
 
 def _section(section: str, kind: type, given: Any) -> Any:
-    """One section of a config; `given` are its values as TOML has them."""
-    if not isinstance(given, dict):
-        raise ValueError(f"`{section}` is {given!r}; write a section [{section}] with keys.")
-    types, default = typing.get_type_hints(kind), kind()
+    """One section of a config; `given` are its values as TOML has them, keys of earlier versions included."""
+    check_table(section, given)
     values = {}
     for key, value in given.items():
-        name = RENAMED.get(f"{section}.{key}", key)
         reason = REMOVED.get(f"{section}.{key}")
-        if reason is not None:
-            if value is not False:
-                raise ValueError(f"`{section}.{key}` is {value!r}, but {reason}")
-        elif name not in types:
-            raise ValueError(f"`{section}.{key}` is unknown; use one of {', '.join(sorted(types))}.")
-        else:
-            values[name] = _checked(f"{section}.{key}", value, types[name], getattr(default, name))
-    return kind(**values)
-
-
-def _checked(name: str, value: Any, kind: Any, default: Any) -> Any:
-    """A value as its field declares it: TOML has lists for tuples, and 1 for 1.0."""
-    from huggingface_hub.dataclasses import type_validator
-
-    if kind is float and type(value) is int:
-        value = float(value)
-    elif typing.get_origin(kind) is tuple and isinstance(value, list):
-        value = tuple(value)
-    try:
-        type_validator(name, value, kind)
-    except TypeError as error:
-        wanted = kind.__name__ if isinstance(kind, type) and not typing.get_args(kind) else str(kind)
-        raise ValueError(
-            f"`{name}` is {value!r}; give a value of type {wanted}, such as {default!r}."
-        ) from error
-    return value
+        if reason is None:
+            values[RENAMED.get(f"{section}.{key}", key)] = value
+        elif value is not False:
+            raise ValueError(f"`{section}.{key}` is {value!r}, but {reason}")
+    return read_section(section, kind, values)
