@@ -26,6 +26,8 @@ EXTRA_OF = {
     "jinja2": "hub",
     "matplotlib": "train",
     "mcp": "mcp",
+    "paho": "line",
+    "prometheus_client": "line",
     "skimage": "train",
     "sklearn": "train",
     "tensorboard": "tensorboard",

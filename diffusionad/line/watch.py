@@ -1,15 +1,21 @@
 """A folder under watch: every finished new picture is inspected once, also over restarts."""
 
+import hashlib
 import json
 import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
 from diffusionad.inspection.results import Result
 from diffusionad.interrupts import StopRequest
+
+if TYPE_CHECKING:
+    from diffusionad.line.metrics import Metrics
+    from diffusionad.line.sinks import Sink
 
 # Polls for which a file may be unreadable and unchanged before it counts as broken, not as half-written.
 PATIENCE = 5
@@ -61,13 +67,15 @@ def watch(
     stop: StopRequest,
     interval: float = 1.0,
     ignore: Sequence[Path] = (),
+    sinks: "Sequence[Sink]" = (),
+    metrics: "Metrics | None" = None,
 ) -> None:
     """Print one line of JSON for every picture that is in the folder or arrives there, until stopped.
 
     A file is finished when its size and time of change are the same in two polls and it can be read. One that
     stays unreadable for `PATIENCE` polls without a change is reported, once, as an error. A file that changes
-    later is a new one. The line is printed before it is logged: after a kill between the two, a line comes
-    twice rather than never.
+    later is a new one. The line is printed, and lies in the spool of every sink, before it is logged: after a
+    kill between them, a line comes twice, under the same id, rather than never.
 
     Args:
         folder: absolute; searched recursively, hidden and system folders left out.
@@ -76,6 +84,8 @@ def watch(
         stop: ends the watch between two pictures.
         interval: seconds between polls.
         ignore: absolute folders inside that are not searched, such as the one that is written to.
+        sinks: get every line, too.
+        metrics: counts pictures; None does not.
     """
     polls: dict[Path, tuple[Stamp, int]] = {}  # of each file under observation: stamp, polls without a change
     is_missing = False
@@ -90,18 +100,33 @@ def watch(
                 polls[file] = stamp, count + 1 if stamp == last_stamp else 0
         ready = sorted((stamp, file) for file, (stamp, count) in polls.items() if count)  # the oldest first
         results = inspect([file for _, file in ready])
-        for (stamp, file), result in zip(ready, results, strict=True):
+        for done, ((stamp, file), result) in enumerate(zip(ready, results, strict=True)):
+            if metrics is not None:
+                metrics.set_queue(len(ready) - done)
             still_the_same = _stamp(file) == stamp
             is_settled = result.error is None or polls[file][1] >= PATIENCE
             if still_the_same and is_settled:
-                line = json.dumps(
-                    {"file": str(file), "mtime_ns": stamp[0], "size": stamp[1]} | result.to_dict()
-                )
-                print(line, flush=True)
-                log.append(line, file, stamp)
+                _tell(result, file, stamp, log, sinks)
+                if metrics is not None:
+                    metrics.count(result, stamp[0])
             if stop.requested:
                 break
+        else:
+            if metrics is not None:
+                metrics.set_queue(0)
         stop.wait(interval)
+
+
+def _tell(result: Result, file: Path, stamp: Stamp, log: WatchLog, sinks: "Sequence[Sink]") -> None:
+    """Print a picture's line, hand it to the sinks, and log it, in this order."""
+    what = f"{file}\0{stamp[0]}\0{stamp[1]}".encode("utf-8", "surrogateescape")
+    message_id = hashlib.sha256(what).hexdigest()[:32]
+    mark = {"id": message_id, "file": str(file), "mtime_ns": stamp[0], "size": stamp[1]}
+    line = json.dumps(mark | result.to_dict())
+    print(line, flush=True)
+    for sink in sinks:
+        sink.put(message_id, line.encode("ascii"))
+    log.append(line, file, stamp)
 
 
 def _scan(folder: Path, ignore: Sequence[Path]) -> Iterable[tuple[Path, Stamp]]:

@@ -24,12 +24,14 @@ class DriftMonitor:
         self.scores.append(score)
         self.count += 1
 
+    def p_value(self) -> float | None:
+        """Return the p-value of the last 200 being like the calibration; None while they are fewer."""
+        return self.calibration.drift_p_value(self.scores) if len(self.scores) == WINDOW else None
+
     def warning(self) -> str | None:
         """A sentence when the last 200 are unlike the calibration pictures; None while they are fewer."""
-        if len(self.scores) < WINDOW:
-            return None
-        p_value = self.calibration.drift_p_value(self.scores)
-        if p_value >= LEVEL:
+        p_value = self.p_value()
+        if p_value is None or p_value >= LEVEL:
             return None
         return (
             f"The p-values of the last {WINDOW} pictures are not uniform (KS test, p = {p_value:.1g}): "

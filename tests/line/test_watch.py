@@ -13,34 +13,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from watch_script import Script, nothing
 
 from diffusionad.cli.main import main
 from diffusionad.inspection.inspector import Inspector
-from diffusionad.interrupts import StopRequest
 from diffusionad.line.watch import PATIENCE, WatchLog, watch
-
-
-class Script(StopRequest):
-    """In place of each pause between two polls something happens; after the last the watch ends."""
-
-    def __init__(self, steps: list[Callable[[], object]]):
-        super().__init__()
-        self._steps = list(steps)
-        self._is_over = False
-
-    @property
-    def requested(self) -> bool:
-        return self._is_over
-
-    def wait(self, seconds: float) -> None:
-        if self._steps:
-            self._steps.pop(0)()
-        else:
-            self._is_over = True
-
-
-def nothing() -> None:
-    pass
 
 
 @pytest.fixture
