@@ -13,9 +13,12 @@ from diffusionad.cli.options import CannotRun, run
 
 from .push_options import check_dry_run, check_empty, push_options
 
-CLONE = Path(diffusionad.__file__).parents[1]
+PACKAGE = Path(diffusionad.__file__).parent
+# A wheel carries the clone's files in a folder of its own.
+CLONE = PACKAGE / "space" if (PACKAGE / "space").is_dir() else PACKAGE.parent
 FILES = ("app.py", "requirements.txt", "LICENSE", "NOTICE")
-NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*")
+# A Space does not train. `training`, `hub` and `space` lie in the package of a wheel only.
+NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*", "training", "hub", "space")
 
 CPU, ZERO = "cpu-basic", "zero-a10g"
 # Without it pip takes torch's CUDA build, several GB that a Space without a GPU has no use for.
@@ -88,14 +91,8 @@ def write_space_folder(output: Path, models: Sequence[str], hardware: str) -> No
         hardware: the Hub's name of it.
 
     Raises:
-        FileNotFoundError: the project is installed from a wheel.
         ValueError: `output` is not empty.
     """
-    if not all((CLONE / name).is_file() for name in FILES):
-        raise FileNotFoundError(
-            "A Space needs app.py and other files of a clone, which this installation lacks; clone the "
-            "project and run `python -m hub.push_space` there."
-        )
     check_empty(output)
     output.mkdir(parents=True, exist_ok=True)
     for name in FILES:
@@ -103,7 +100,7 @@ def write_space_folder(output: Path, models: Sequence[str], hardware: str) -> No
     if hardware.startswith("cpu"):
         requirements = (output / "requirements.txt").read_text(encoding="utf-8")
         (output / "requirements.txt").write_text(CPU_INDEX + requirements, encoding="utf-8")
-    shutil.copytree(CLONE / "diffusionad", output / "diffusionad", ignore=NOT_COPIED)
+    shutil.copytree(PACKAGE, output / "diffusionad", ignore=NOT_COPIED)
     (output / "README.md").write_text(space_card(models, hardware), encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ from places import ROOT
 from small_runs import SMALL, write_squares
 
 from diffusionad import __version__
+from hub.push_space import FILES
 
 pytestmark = pytest.mark.slow
 
@@ -79,6 +80,7 @@ def test_a_wheel_carries_every_file_of_the_three_folders(wheel):
         for path in (ROOT / source).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    files |= {f"diffusionad/space/{name}" for name in (*FILES, "README.md")}
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == files
     for name in (

@@ -12,7 +12,6 @@ import yaml
 from loopback_hub import Fault
 from places import ROOT
 
-from hub import push_space
 from hub.push_space import main, preloaded
 from hub.repo_folder import describe
 
@@ -88,13 +87,6 @@ def test_a_dry_run_of_a_space_pushes_nothing(hub, tmp_path, capsys):
     assert describe(tmp_path / "space") in capsys.readouterr().out
     assert main(["--repo-id", "org/space", "--dry-run", "--output", str(tmp_path / "space")]) == 2
     assert "is not empty; choose another folder" in capsys.readouterr().err
-
-
-def test_a_space_cannot_be_pushed_from_an_installed_wheel(hub, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(push_space, "CLONE", tmp_path)
-    assert main(["--repo-id", "org/space", "--dry-run", "--output", str(tmp_path / "space")]) == 2
-    assert "A Space needs app.py and other files of a clone" in capsys.readouterr().err
-    assert not (tmp_path / "space").exists()
 
 
 @pytest.mark.slow
