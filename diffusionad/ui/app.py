@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from diffusionad import __version__
 from diffusionad.ui.api import add_endpoints
 from diffusionad.ui.components.model_picker import ModelPicker
 from diffusionad.ui.components.page import Page, Session
@@ -20,9 +21,10 @@ from diffusionad.ui.tabs.calibrate import build_calibrate
 from diffusionad.ui.tabs.draw import build_draw
 from diffusionad.ui.tabs.inspect import build_inspect
 
-INTRO = """
+DESCRIPTION = "Finds the defect, and shows what the part should have looked like."
+INTRO = f"""
 <h1>DiffusionAD</h1>
-<p>Finds the defect, and shows what the part should have looked like.</p>
+<p>{DESCRIPTION}</p>
 """
 
 # Tab name -> function that adds it to a page.
@@ -33,6 +35,14 @@ TABS = {
     "Calibrate": build_calibrate,
     "About": build_about,
 }
+
+# Links to the page show this picture where a messenger or a forum previews them.
+THUMBNAIL = "https://raw.githubusercontent.com/diffusionad/diffusionad/main/docs/images/verdict.png"
+
+FOOTER = f"""
+<p class="note">DiffusionAD {__version__}, MIT licence · <a href="https://arxiv.org/abs/2303.08730">paper</a>
+· <a href="https://github.com/diffusionad/diffusionad">source</a> · pictures are deleted after six hours</p>
+"""
 
 FILE_SECONDS = 6 * 3600  # uploads and results older than this are deleted
 CLEAN_UP_SECONDS = 1800  # between two looks for them
@@ -46,6 +56,10 @@ class Screens(gr.Blocks):
         server_name = options.get("server_name")
         guard = Middleware(AllowedHosts, listed=allowed_hosts(), server_name=server_name)
         return super().launch(*args, **options | {"app_kwargs": {"middleware": [guard]}})
+
+    def get_config_file(self) -> Any:
+        """Return what Gradio tells the browser, with a preview of ours in place of Gradio's."""
+        return {**super().get_config_file(), "thumbnail": THUMBNAIL, "simple_description": DESCRIPTION}
 
     async def process_api(
         self, block_fn: Any, inputs: list[Any], *args: Any, **kwargs: Any
@@ -80,5 +94,6 @@ def build_app(models: list[str] | None = None) -> gr.Blocks:
             for name, build_tab in TABS.items():
                 with gr.Tab(name, id=name.lower(), elem_id=f"{name.lower()}-tab"):
                     build_tab(page)
+        gr.HTML(FOOTER, elem_id="footer")
         picker.connect(page)
     return app

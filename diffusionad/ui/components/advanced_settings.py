@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from diffusionad.settings import OF_GUIDANCE
 from diffusionad.ui.components.events import BACKGROUND
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import expected_line
@@ -65,8 +66,13 @@ class AdvancedSettings:
         return {name: control.preprocess(value) for (name, control), value in pairs}
 
     def values_of(self, model: Model) -> dict[gr.blocks.Block, Any]:
-        """Return the model's own value of each control."""
-        return {control: model.pipeline.config[name] for name, control in self.controls.items()}
+        """Return the model's own value of each control; the guidance of a distilled model is fixed."""
+        config = model.pipeline.config
+        fixed = OF_GUIDANCE if config.denoising == "distilled" else ()
+        return {
+            control: gr.update(value=config[name], interactive=name not in fixed)
+            for name, control in self.controls.items()
+        }
 
 
 def _count(label: str, info: str) -> gr.Number:

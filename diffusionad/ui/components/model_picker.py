@@ -1,5 +1,6 @@
 """The choice of the model, above the tabs: it holds for all of them."""
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -7,6 +8,7 @@ import gradio as gr
 from diffusionad.ui.components.events import BACKGROUND, run_model_on
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import NO_MODEL_CARD, model_card
+from diffusionad.ui.components.static_files import read_static_file
 from diffusionad.ui.serving.model_registry import ModelRegistry
 
 
@@ -40,11 +42,28 @@ class ModelPicker:
         """Connect the events, once the page has its tabs."""
         outputs = [page.session, self.model, self.card]
         heavy = run_model_on(self.card)
-        page.app.load(self.choose, [self.model, page.session], outputs, **heavy)
+        page.app.load(self.open, [self.model, page.session], outputs, **heavy)
         chosen = self.model.input(self.choose, [self.model, page.session], outputs, **heavy)
         # A model that could not be loaded is not in use.
         chosen.failure(lambda session: session.model, page.session, self.model, **BACKGROUND)
+        chosen.success(None, js=read_static_file("permalink.js"), **BACKGROUND)
+        page.session.change(self.show_card, page.session, self.card, **BACKGROUND)
         gr.on([self.load.click, self.own.submit], self.choose_own, [self.own, page.session], outputs, **heavy)
+
+    def open(self, name: str | None, session: Session, request: gr.Request) -> tuple[Session, Any, str]:
+        """Take the model and the example that the page's address names, if they are on offer."""
+        named = request.query_params.get("model")
+        if named not in self.registry.names():
+            return self.choose(name, session)
+        session, _, card = self.choose(named, session)
+        session = replace(session, example=request.query_params.get("example"))
+        return session, gr.update(value=named), card
+
+    def show_card(self, session: Session) -> str:
+        """Show the user's model with the calibration in force."""
+        if session.model is None:
+            return NO_MODEL_CARD
+        return model_card(self.registry.get(session.model), session.calibration)
 
     def choose(self, name: str | None, session: Session) -> tuple[Session, Any, str]:
         """Take a model on offer; drop the user's calibration if it was made for another one."""
@@ -52,7 +71,7 @@ class ModelPicker:
             return session, gr.skip(), NO_MODEL_CARD
         model = self.registry.get(name)
         session = session if session.model == model.name else Session(model.name)
-        return session, gr.skip(), model_card(model)
+        return session, gr.skip(), model_card(model, session.calibration)
 
     def choose_own(self, name: str, session: Session) -> tuple[Session, Any, str]:
         """Take a model that the user has named, and add it to this user's list."""

@@ -17,10 +17,12 @@ class Session:
     Attributes:
         model: name, folder or Hub id of a model that has been loaded; None before the first.
         calibration: made by the user for this model and session, in place of the model's own.
+        example: caption of the example that the page's address names; None is the model's first.
     """
 
     model: str | None = None
     calibration: Calibration | None = None
+    example: str | None = None
 
 
 @dataclass(frozen=True)

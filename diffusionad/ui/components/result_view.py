@@ -9,6 +9,7 @@ from diffusionad.inspection.visualize import DEFAULT_COLORMAP, SAFE_COLORMAPS
 from diffusionad.ui.components.events import BACKGROUND, Changes
 from diffusionad.ui.components.page import STATE_SECONDS
 from diffusionad.ui.components.snippets import (
+    busy_banner,
     enlarged_line,
     region_table,
     run_line,
@@ -24,8 +25,7 @@ from diffusionad.ui.serving.large_pictures import turn_for
 
 THRESHOLD_DIGITS = 3  # of the slider
 
-# The drawn pictures are nearly whole at first; the handle at their left edge uncovers the original.
-SLIDER_START = 4  # percent
+SLIDER_START = 50  # percent: half of the picture and half of the answer show what the handle is for
 
 # Two pictures stand side by side unless they are very wide.
 SIDE_BY_SIDE, STACKED = 280, 640  # minimum widths of their columns, pixels
@@ -37,7 +37,7 @@ class ResultView:
     def __init__(self, start: str) -> None:
         self.last = gr.State(None, time_to_live=STATE_SECONDS)  # Inspection
         self.banner = gr.HTML(waiting_banner(start), elem_id="verdict")
-        with gr.Column(visible=False) as self.results:
+        with gr.Column(visible=False, elem_id="results") as self.results:
             self._build_pictures()
             self.regions = gr.HTML(elem_id="regions", js_on_load=read_static_file("region_clicks.js"))
             self._build_enlarged()
@@ -69,7 +69,7 @@ class ResultView:
             elem_id="threshold",
         )
         with gr.Row(elem_id="display"):
-            self.view = gr.Radio(VIEWS, value=VIEWS[0], label="Show", elem_id="view", scale=3, min_width=280)
+            self.view = gr.Radio(VIEWS, value=VIEWS[0], label="Show", elem_id="view", min_width=520)
             self.opacity = gr.Slider(
                 0, 1, 0.5, step=0.05, label="Opacity", buttons=[], elem_id="opacity", scale=2, min_width=140
             )
@@ -160,6 +160,10 @@ class ResultView:
     def blank(self, text: str) -> Changes:
         """Remove the inspection: an old verdict must not stand beside a new picture or model."""
         return {self.banner: waiting_banner(text), self.results: gr.update(visible=False), self.last: None}
+
+    def busy(self, text: str) -> Changes:
+        """Say that another inspection is on its way; `theme.css` dims the old one, which keeps its place."""
+        return {self.banner: busy_banner(text), self.last: None}
 
     def judge(self, last: Inspection | None, *controls: Any) -> Changes:
         """Redraw at another threshold, and hide the enlarged region, whose number may have changed."""

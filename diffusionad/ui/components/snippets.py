@@ -5,6 +5,7 @@ from typing import Any
 
 from diffusionad.metric_labels import WEAK_AUROC
 from diffusionad.postprocessing import verdict as verdicts
+from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.postprocessing.regions import Region
 from diffusionad.ui.components.markup import as_text
 from diffusionad.ui.serving.inspection_state import Inspection
@@ -21,6 +22,11 @@ def percent(rate: float) -> str:
 def waiting_banner(text: str) -> str:
     """Return the banner before there is a verdict."""
     return f'<div class="verdict waiting" role="status"><div class="word">{as_text(text)}</div></div>'
+
+
+def busy_banner(text: str) -> str:
+    """Return the banner while the model runs."""
+    return waiting_banner(text).replace("verdict waiting", "verdict waiting busy", 1)
 
 
 def verdict_banner(inspection: Inspection) -> str:
@@ -144,8 +150,13 @@ def expected_line(seconds: float | None, device: str) -> str:
 NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
 
 
-def model_card(model: Model) -> str:
-    """Return the card of a model: what it was trained on, and the promise of its threshold."""
+def model_card(model: Model, calibration: Calibration | None = None) -> str:
+    """Return the card of a model: what it was trained on, and the promise of its threshold.
+
+    Args:
+        model: loaded.
+        calibration: made by the user in this visit, in place of the model's own.
+    """
     config, metrics = model.pipeline.config, model.metrics()
     size = f"{config.image_size} × {config.image_size} px"
     if config.resize_mode == "tile":
@@ -153,11 +164,15 @@ def model_card(model: Model) -> str:
         size = f"tiles of {size}{scale}"
     what = f"good {as_text(config.category)}" if config.category else "good parts"
     about = f"trained on {what} only, it has never seen a defect; "
-    facts = [("Threshold", verdicts.score_text(config.threshold))]
-    if config.calibration is not None and config.calibration["threshold"] == config.threshold:
-        rate, n = config.calibration["rate"], config.calibration["n"]
-        left_out = verdicts.left_out_note(config.calibration.get("left_out", 0))
-        facts.append(("Promised false alarms", f"{percent(rate)}, from {n} good parts{left_out}"))
+    threshold, calibrated = config.threshold, config.calibration
+    if calibration is not None:
+        threshold, calibrated = calibration.threshold, calibration.to_dict()
+    whose = "" if calibration is None else "Your "
+    facts = [(f"{whose}threshold".capitalize(), verdicts.score_text(threshold))]
+    if calibrated is not None and calibrated["threshold"] == threshold:
+        promise = f"{percent(calibrated['rate'])}, from {calibrated['n']} {whose.lower()}good parts"
+        promise += verdicts.left_out_note(calibrated.get("left_out", 0))
+        facts.append(("Promised false alarms", promise))
     rows = "".join(f"<div><dt>{as_text(label)}</dt><dd>{as_text(value)}</dd></div>" for label, value in facts)
     auroc, known = metric_value(metrics, "image_auroc"), ""
     if auroc is None:

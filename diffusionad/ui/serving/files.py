@@ -24,6 +24,7 @@ from diffusionad.ui.serving.large_pictures import turn_for
 from diffusionad.ui.serving.model_registry import Model
 
 MAX_PNG_PIXELS = 500_000
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 NOT_FOR_BROWSERS = (".tif", ".tiff", ".pgm", ".ppm")
 
 Upload = dict[str, Any]  # a file as Gradio passes it on: `path` on the server, `orig_name` on the user's disk
@@ -168,9 +169,21 @@ def convert_for_browser(upload: Upload | None) -> Any:
     try:
         with turn_for(path), Image.open(path, formats=IMAGE_FORMATS) as image:
             png = png_bytes(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return gr.skip()  # the inspection reports what is wrong with it
     return serve_bytes(png, f"{path.stem}.png")
+
+
+def is_picture(upload: Upload | None) -> bool:
+    """Return whether an upload is a whole picture, which a browser may show."""
+    with user_errors():
+        path = upload_path(upload) or ""
+    try:
+        with turn_for(path), Image.open(path, formats=IMAGE_FORMATS) as image:
+            image.load()
+    except UNREADABLE:
+        return False
+    return True
 
 
 def example_caption(example: Path) -> str:

@@ -12,7 +12,6 @@ from diffusionad.ui.components.events import BACKGROUND, Changes, run_model_on
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.result_view import THRESHOLD_DIGITS, ResultView, snap_to_own
 from diffusionad.ui.components.roi_editor import RoiEditor
-from diffusionad.ui.components.snippets import waiting_banner
 from diffusionad.ui.components.static_files import read_static_file
 from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.files import (
@@ -20,6 +19,7 @@ from diffusionad.ui.serving.files import (
     convert_for_browser,
     example_caption,
     inspect_upload,
+    is_picture,
     serve_file,
     serve_image,
 )
@@ -31,7 +31,8 @@ MAX_SHOWN_SIDE = 1280  # pixels; larger pictures are inspected as they are, but 
 
 START = "Click an example, or bring a picture of your own."
 INSPECTING = "Inspecting …"
-FAILED = "This picture was not inspected: choose another one."
+FAILED = "This picture was not inspected; choose another one."
+NOT_SELECTED = gr.update(selected_index=None)  # no frame around an example that is not shown
 
 
 class InspectTab:
@@ -115,7 +116,7 @@ class InspectTab:
         page, view = self.page, self.view
         run = self._run_options()
         shown_parts = self._shown_parts()
-        picture_parts = [self.picture, self.is_own_picture, *shown_parts]
+        picture_parts = [self.picture, self.examples, self.is_own_picture, *shown_parts]
         inspected = self.button.click(self.inspect, **run)
         example = self.examples.select(self.take_example, page.session, picture_parts, **BACKGROUND).success(
             self.inspect_new, **run
@@ -124,7 +125,7 @@ class InspectTab:
             [self.picture.input, self.picture.clear],
             self.new_picture,
             self.picture,
-            [*shown_parts, self.is_own_picture],
+            [self.examples, *shown_parts, self.is_own_picture],
             queue=False,
             preprocess=False,
             cancels=[inspected, example],
@@ -150,9 +151,11 @@ class InspectTab:
         # The first verdict of a session does not scroll.
         for event in (inspected, example, brought, uploaded, handed):
             event.success(None, js=read_static_file("scroll_to_verdict.js"), **BACKGROUND)
+        for event in (example, brought, uploaded):
+            event.success(None, js=read_static_file("permalink.js"), **BACKGROUND)
         # After a failed click on the button the old verdict stays; it is still that of the picture.
         for event in (example, brought, uploaded, handed, first):
-            event.failure(lambda: waiting_banner(FAILED), None, view.banner, **BACKGROUND)
+            event.failure(lambda: self._blank(FAILED), None, shown_parts, **BACKGROUND)
         return [model_changed, example, brought, uploaded, handed]
 
     def _connect_settings(self) -> Dependency:
@@ -170,7 +173,7 @@ class InspectTab:
         view = self.view
         return {
             "inputs": [self.picture, self.page.session, view.last, *view.display(), *self._settings()],
-            "outputs": [*self._shown_parts(), self.is_own_picture],
+            "outputs": [*self._shown_parts(), self.picture, self.is_own_picture],
             "preprocess": False,
             **run_model_on(view.banner),
         }
@@ -196,12 +199,17 @@ class InspectTab:
             threshold = round(judged.own_threshold, THRESHOLD_DIGITS)
             return {self.view.threshold: threshold, **self.view.show(judged, *display)}
         pictures = [(serve_file(path), example_caption(path)) for path in model.examples()]
+        captions = [caption for _, caption in pictures]
+        shown = captions.index(session.example) if session.example in captions else 0
+        selected = None if is_own_picture or not pictures else shown
         changes = {
-            self.examples: gr.update(value=pictures, visible=bool(pictures)),
+            self.examples: gr.update(value=pictures, visible=bool(pictures), selected_index=selected),
             **self.reset_settings(session),
-            **self._blank(INSPECTING if pictures or is_own_picture else START),
+            **(self._busy() if pictures or is_own_picture else self._blank(START)),
         }
-        return changes if is_own_picture else {**changes, self.picture: pictures[0][0] if pictures else None}
+        if is_own_picture:
+            return changes
+        return {**changes, self.picture: pictures[shown][0] if pictures else None}
 
     def reset_settings(self, session: Session) -> Changes:
         """Set the model's own settings with the user's calibration; remove the painted region."""
@@ -211,35 +219,50 @@ class InspectTab:
 
     def new_picture(self, picture: Upload | None) -> Changes:
         """Remove the old inspection, since the user has brought or removed a picture."""
-        return {**self._blank(INSPECTING if picture else START), self.is_own_picture: bool(picture)}
+        shown = self._busy() if picture else self._blank(START)
+        return {**shown, self.examples: NOT_SELECTED, self.is_own_picture: bool(picture)}
 
     def take_upload(self, upload: Upload) -> Changes:
         """Take a picture of the upload button."""
         png = convert_for_browser(upload)
         path = png if isinstance(png, str) else upload["path"]
-        return {self.picture: path, self.is_own_picture: True, **self._blank(INSPECTING)}
+        return self._own(path)
 
     def take_example(self, event: gr.SelectData, session: Session) -> Changes:
         """Take a picture of the gallery."""
         path = serve_file(self.page.model(session).examples()[event.index])
-        return {self.picture: path, self.is_own_picture: False, **self._blank(INSPECTING)}
+        return {self.picture: path, self.is_own_picture: False, **self._busy()}
 
     def take_picture(self, path: str | None) -> Changes:
         """Take a picture of another tab, and show this one."""
         if path is None:
             return {self.picture: gr.skip()}
-        changes = {self.picture: path, self.is_own_picture: True, **self._blank(INSPECTING)}
-        return {self.page.picture_to_inspect: None, self.page.tabs: gr.Tabs(selected="inspect"), **changes}
+        shown = gr.Tabs(selected="inspect")
+        return {self.page.picture_to_inspect: None, self.page.tabs: shown, **self._own(path)}
+
+    def _own(self, path: str) -> Changes:
+        """Take a picture of the user's own, which is inspected next."""
+        return {
+            self.picture: path,
+            self.examples: NOT_SELECTED,
+            self.is_own_picture: True,
+            **self._busy(),
+        }
 
     def inspect_new(
         self, picture: Upload | None, session: Session, last: Inspection | None, *controls: Any
     ) -> Changes:
-        """Run the model if there is a picture without an inspection."""
+        """Run the model if there is a picture without an inspection; say in the page why it cannot."""
         if picture is None:
-            return self.new_picture(None)  # removed in the meantime
+            return {**self._blank(START), self.is_own_picture: False}  # removed in the meantime
         if last is not None:
             return {self.view.banner: gr.skip()}
-        return self.inspect(picture, session, last, *controls)
+        try:
+            return self.inspect(picture, session, last, *controls)
+        except gr.Error as error:
+            # A toast is gone before it is read on a phone, and browsers draw an icon for a broken picture.
+            changes = self._blank(f"{FAILED} {error.message}")
+            return changes if is_picture(picture) else {**changes, self.picture: None}
 
     def inspect(
         self,
@@ -281,6 +304,9 @@ class InspectTab:
                 picture = read_image(last.path, bit_depth=last.bit_depth)
                 steps = model.explain(picture, last.seed, settings, last.peak())
         return gr.update(value=[(serve_image(image, "step"), text) for image, text in steps], visible=True)
+
+    def _busy(self) -> Changes:
+        return self.view.busy(INSPECTING)
 
     def _blank(self, text: str) -> Changes:
         hidden = gr.update(visible=False)
