@@ -5,10 +5,10 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from diffusionad import __version__
 from diffusionad.ui.api import add_endpoints
 from diffusionad.ui.components.model_picker import ModelPicker
 from diffusionad.ui.components.page import Page, Session
+from diffusionad.ui.components.snippets import FOOTER
 from diffusionad.ui.serving.allowed_hosts import AllowedHosts, allowed_hosts
 from diffusionad.ui.serving.errors import unhandled_errors
 from diffusionad.ui.serving.files import check_event_files
@@ -38,11 +38,6 @@ TABS = {
 
 # Links to the page show this picture where a messenger or a forum previews them.
 THUMBNAIL = "https://raw.githubusercontent.com/diffusionad/diffusionad/main/docs/images/verdict.png"
-
-FOOTER = f"""
-<p class="note">DiffusionAD {__version__}, MIT licence · <a href="https://arxiv.org/abs/2303.08730">paper</a>
-· <a href="https://github.com/diffusionad/diffusionad">source</a> · pictures are deleted after six hours</p>
-"""
 
 FILE_SECONDS = 6 * 3600  # uploads and results older than this are deleted
 CLEAN_UP_SECONDS = 1800  # between two looks for them

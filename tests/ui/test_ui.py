@@ -459,9 +459,9 @@ def tab(folder: Path, tiny_model_folder: Path, monkeypatch) -> InspectTab:
 
 def own_values(tab: InspectTab) -> list:
     """Threshold and settings as the page holds them after a model was chosen."""
-    *values, roi = tab.reset_settings(SESSION).values()
+    threshold, *settings, roi = tab.reset_settings(SESSION).values()
     assert roi is None
-    return values
+    return [threshold, *(update["value"] for update in settings)]
 
 
 def inspect_here(tab: InspectTab, path: Path, threshold: float, *settings, session=SESSION, roi=None) -> dict:
@@ -471,8 +471,10 @@ def inspect_here(tab: InspectTab, path: Path, threshold: float, *settings, sessi
 def test_at_first_the_visitor_sees_the_first_defective_example_inspected(tab, tiny_pipeline, folder):
     changes = tab.change_model(SESSION, None, False, *DISPLAY)
     assert [name for _, name in changes[tab.examples]["value"]] == ["big hole", "big hole", "good"]
-    assert Path(changes[tab.picture]).name == "big_hole_001.png"
-    assert changes[tab.view.last] is None and changes[tab.view.results]["visible"] is False
+    assert (
+        Path(changes[tab.picture]).name == "big_hole_001.png" and changes[tab.examples]["selected_index"] == 0
+    )
+    assert changes[tab.view.last] is None and "busy" in changes[tab.view.banner]
     inspected = tab.inspect_new(
         {"path": changes[tab.picture]}, SESSION, None, *DISPLAY, *own_values(tab), None
     )[tab.view.last]
@@ -484,8 +486,34 @@ def test_at_first_the_visitor_sees_the_first_defective_example_inspected(tab, ti
 
 def test_another_model_keeps_the_visitors_own_picture_but_not_its_verdict(tab):
     changes = tab.change_model(SESSION, None, True, *DISPLAY)
-    assert tab.picture not in changes
-    assert changes[tab.view.last] is None and changes[tab.view.results]["visible"] is False
+    assert tab.picture not in changes and changes[tab.examples]["selected_index"] is None
+    assert changes[tab.view.last] is None and "busy" in changes[tab.view.banner]  # the old one is dimmed
+
+
+def test_the_address_names_the_first_example(tab):
+    changes = tab.change_model(replace(SESSION, example="good"), None, False, *DISPLAY)
+    assert Path(changes[tab.picture]).name == "good_000.png" and changes[tab.examples]["selected_index"] == 2
+
+
+def test_a_broken_picture_leaves_the_page_with_its_reason(tab, tmp_path):
+    broken = tmp_path / "notes.png"
+    broken.write_text("no picture")
+    changes = tab.inspect_new(upload(broken), SESSION, None, *DISPLAY, *own_values(tab), None)
+    assert "`notes.png` is no picture that Pillow can read" in changes[tab.view.banner]
+    assert changes[tab.picture] is None and changes[tab.view.results]["visible"] is False
+
+
+def test_the_guidance_of_a_distilled_model_cannot_be_set(tab):
+    pipeline = tab.page.model(SESSION).pipeline
+    guided = tab.settings.values_of(tab.page.model(SESSION))
+    assert all(update["interactive"] for update in guided.values())
+    pipeline.configure(denoising="distilled", num_inference_steps=1, num_noise_samples=1)
+    fixed = {
+        name
+        for name, control in tab.settings.controls.items()
+        if not tab.settings.values_of(tab.page.model(SESSION))[control]["interactive"]
+    }
+    assert fixed == {"t_coarse", "guidance_weight", "num_inference_steps", "num_noise_samples"}
 
 
 def test_a_model_without_examples_waits_for_a_picture(tab, tiny_model_folder):

@@ -54,3 +54,8 @@ class Page:
         if session.calibration:
             return session.calibration.threshold
         return self.model(session).pipeline.config.threshold
+
+    def calibration(self, session: Session) -> Calibration | None:
+        """Return the user's calibration, else the model's own."""
+        saved = self.model(session).pipeline.config.calibration
+        return session.calibration or (Calibration.from_dict(saved) if saved else None)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from diffusionad import __version__
 from diffusionad.metric_labels import WEAK_AUROC
 from diffusionad.postprocessing import verdict as verdicts
 from diffusionad.postprocessing.calibration import Calibration
@@ -146,6 +147,11 @@ def expected_line(seconds: float | None, device: str) -> str:
         return ""
     return f'<p class="note" role="status">About {seconds:.2g} s a picture on this {as_text(device)}.</p>'
 
+
+FOOTER = f"""
+<p class="note">DiffusionAD {__version__}, MIT licence · <a href="https://arxiv.org/abs/2303.08730">paper</a>
+· <a href="https://github.com/diffusionad/diffusionad">source</a> · pictures are deleted after six hours</p>
+"""
 
 NO_MODEL_CARD = '<div class="card"><p class="note">Choose a model, or name one of your own.</p></div>'
 

@@ -6,9 +6,9 @@ import gradio as gr
 from gradio.events import Dependency
 
 from diffusionad.images.image_io import read_image
-from diffusionad.postprocessing.calibration import Calibration
 from diffusionad.ui.components.advanced_settings import AdvancedSettings
 from diffusionad.ui.components.events import BACKGROUND, Changes, run_model_on
+from diffusionad.ui.components.example_gallery import NOT_SELECTED, build_gallery, show_examples
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.result_view import THRESHOLD_DIGITS, ResultView, snap_to_own
 from diffusionad.ui.components.roi_editor import RoiEditor
@@ -17,7 +17,6 @@ from diffusionad.ui.serving.errors import user_errors
 from diffusionad.ui.serving.files import (
     Upload,
     convert_for_browser,
-    example_caption,
     inspect_upload,
     is_picture,
     serve_file,
@@ -25,14 +24,12 @@ from diffusionad.ui.serving.files import (
 )
 from diffusionad.ui.serving.inspection_state import Inspection
 from diffusionad.ui.serving.large_pictures import turn_for
-from diffusionad.ui.serving.model_registry import Model
 
 MAX_SHOWN_SIDE = 1280  # pixels; larger pictures are inspected as they are, but shown smaller
 
 START = "Click an example, or bring a picture of your own."
 INSPECTING = "Inspecting …"
 FAILED = "This picture was not inspected; choose another one."
-NOT_SELECTED = gr.update(selected_index=None)  # no frame around an example that is not shown
 
 
 class InspectTab:
@@ -71,17 +68,7 @@ class InspectTab:
             self.button = gr.Button(
                 "Inspect", variant="primary", size="lg", min_width=140, elem_id="inspect-button"
             )
-        self.examples = gr.Gallery(
-            label="Examples: click one",
-            columns=4,
-            height="auto",
-            object_fit="cover",
-            allow_preview=False,
-            interactive=False,
-            buttons=[],
-            visible=False,
-            elem_id="examples",
-        )
+        self.examples = build_gallery()
         with gr.Accordion("Advanced", open=False, elem_id="advanced"):
             self.settings = AdvancedSettings(self.page)
             self.reset_button = gr.Button(
@@ -194,22 +181,19 @@ class InspectTab:
         """
         model = self.page.model(session)
         if last is not None and last.model == model.name:
-            calibration = _calibration(model, session)
+            calibration = self.page.calibration(session)
             judged = last if calibration is None else last.with_calibration(calibration)
             threshold = round(judged.own_threshold, THRESHOLD_DIGITS)
             return {self.view.threshold: threshold, **self.view.show(judged, *display)}
-        pictures = [(serve_file(path), example_caption(path)) for path in model.examples()]
-        captions = [caption for _, caption in pictures]
-        shown = captions.index(session.example) if session.example in captions else 0
-        selected = None if is_own_picture or not pictures else shown
+        gallery, first = show_examples(model, session.example)
         changes = {
-            self.examples: gr.update(value=pictures, visible=bool(pictures), selected_index=selected),
+            self.examples: gallery,
             **self.reset_settings(session),
-            **(self._busy() if pictures or is_own_picture else self._blank(START)),
+            **(self._busy() if first or is_own_picture else self._blank(START)),
         }
         if is_own_picture:
-            return changes
-        return {**changes, self.picture: pictures[shown][0] if pictures else None}
+            return {**changes, self.examples: {**gallery, "selected_index": None}}
+        return {**changes, self.picture: first}
 
     def reset_settings(self, session: Session) -> Changes:
         """Set the model's own settings with the user's calibration; remove the painted region."""
@@ -242,12 +226,8 @@ class InspectTab:
 
     def _own(self, path: str) -> Changes:
         """Take a picture of the user's own, which is inspected next."""
-        return {
-            self.picture: path,
-            self.examples: NOT_SELECTED,
-            self.is_own_picture: True,
-            **self._busy(),
-        }
+        own = {self.picture: path, self.examples: NOT_SELECTED, self.is_own_picture: True}
+        return {**own, **self._busy()}
 
     def inspect_new(
         self, picture: Upload | None, session: Session, last: Inspection | None, *controls: Any
@@ -311,12 +291,6 @@ class InspectTab:
     def _blank(self, text: str) -> Changes:
         hidden = gr.update(visible=False)
         return {**self.view.blank(text), self.explain_button: hidden, self.steps: hidden}
-
-
-def _calibration(model: Model, session: Session) -> Calibration | None:
-    """Return the user's calibration, else the model's own."""
-    saved = model.pipeline.config.calibration
-    return session.calibration or (Calibration.from_dict(saved) if saved else None)
 
 
 def build_inspect(page: Page) -> None:
