@@ -39,6 +39,7 @@ ROOMS = {
     "training.synthesis": {"training", "config", "data"},
     "training.trainer": {"training", "config", "data", "synthesis", "evaluation"},
     "training.evaluation": {"training", "data", "synthesis"},
+    "training.certificate": {"training", "synthesis", "evaluation"},
     "training.studies": {"training", "config", "data", "synthesis", "trainer", "evaluation"},
     "training.benchmarks": {"training", "config", "trainer", "evaluation"},
     "training.demo": {"training", "config", "data", "evaluation", "studies"},

@@ -39,6 +39,7 @@ COMMANDS = {
         "export_command",
         "Export a model to ONNX or OpenVINO, with proven parity.",
     ),
+    "certify": ("training.certificate.cli", "certify_command", "Measure which defects a model will miss."),
     "serve": ("diffusionad.cli.serve", "serve_command", "Open the screens in a browser."),
     "train": ("training.cli", "train_command", "Train a model on pictures of good parts."),
     "distill": (

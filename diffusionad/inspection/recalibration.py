@@ -93,7 +93,7 @@ def check_held_out(folder: Path, files: Sequence[Path]) -> None:
     if known:
         raise ValueError(
             f"{len(known)} of {len(files)} pictures are in the {used[hashes[known[0]]]} set of `{splits}`, "
-            f"such as `{known[0]}`; the model knows them and scores them too low. Calibrate with others."
+            f"such as `{known[0]}`; the model knows them and scores them too low. Give others."
         )
 
 

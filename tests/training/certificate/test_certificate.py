@@ -1,0 +1,131 @@
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.special import expit
+
+from diffusionad.cli.main import main
+from training.certificate.certificate import certify
+from training.certificate.fit import fit_rate, size_found
+from training.certificate.graded import HARD, SHAPES, Grade, paste
+from training.certificate.trials import GoodPicture, agreement, run_trials
+
+GREY = np.full((64, 64, 3), 128, np.uint8)
+
+
+@pytest.fixture
+def good(make_pictures, tmp_path) -> list[Path]:
+    paths = [tmp_path / "good" / f"{i}.png" for i in range(3)]
+    paths[0].parent.mkdir()
+    for path, picture in zip(paths, make_pictures(3), strict=True):
+        Image.fromarray(picture // 2 + 64).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("levels", [-96, -6, 6, 48])
+@pytest.mark.parametrize("size", [1, 2, 5, 12])
+def test_the_contrast_on_the_picture_is_what_was_asked(shape, levels, size):
+    damaged, mask = paste(GREY, Grade(shape, size, levels), (32, 32), angle=0.7)
+    change = damaged.astype(int) - GREY
+    assert np.array_equal(mask, (change != 0).any(axis=-1))
+    assert change[mask].min() == levels if levels < 0 else change[mask].max() == levels
+    if shape in HARD:
+        assert set(change[mask].ravel()) == {levels}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 13])
+def test_a_dot_is_as_wide_as_was_asked(size):
+    _, mask = paste(GREY, Grade("dots", size, 20), (32, 32))
+    assert mask.any(axis=0).sum() == mask.any(axis=1).sum() == size
+
+
+@pytest.mark.parametrize("angle", np.linspace(0, math.pi, 9))
+@pytest.mark.parametrize("size", [1, 2, 5, 12, 13])
+def test_a_scratch_is_as_long_as_was_asked_within_two_pixels(size, angle):
+    _, mask = paste(GREY, Grade("scratches", size, 20), (32, 32), angle)
+    rows, columns = np.nonzero(mask)
+    length = np.hypot(np.ptp(rows), np.ptp(columns)) + 1
+    assert abs(length - size) <= 1.5
+
+
+def test_a_cloud_has_half_its_contrast_at_its_width():
+    damaged, _ = paste(GREY, Grade("clouds", 10, 40), (32, 32))
+    assert (damaged[32, [27, 32, 37], 0].astype(int) - 128).tolist() == [20, 40, 20]
+
+
+def test_a_defect_that_would_lose_contrast_or_be_cut_is_not_pasted():
+    assert paste(GREY, Grade("dots", 9, 20), (2, 30)) is None
+    assert paste(GREY + np.uint8(120), Grade("dots", 3, 20), (30, 30)) is None
+
+
+def test_the_fit_finds_the_line_that_the_defects_were_drawn_from():
+    rng = np.random.default_rng(0)
+    size, levels = 2.0 ** rng.uniform(0, 5, 3000), 2.0 ** rng.uniform(2, 7, 3000)
+    found = rng.random(3000) < expit(2 * np.log2(size) + 1.5 * np.log2(levels) - 11)
+    weights = fit_rate(size, levels, found)
+    assert size_found(weights, 24, 0.5) == pytest.approx(2 ** ((11 - 1.5 * math.log2(24)) / 2), rel=0.15)
+
+
+def test_the_fit_never_falls_with_size_or_contrast():
+    size, levels = np.tile([1.0, 8.0], 20), np.repeat([8.0, 64.0], 20)
+    weights = fit_rate(size, levels, (size == 1) & (levels == 8))
+    assert (weights[1:] >= 0).all()
+    assert size_found(weights, 8, 0.95) == math.inf
+
+
+def test_a_certificate_is_the_same_for_the_same_seed(tiny_pipeline, good, tmp_path):
+    first = certify(tiny_pipeline, good, tmp_path / "a", pictures=12)
+    again = certify(tiny_pipeline, good, tmp_path / "b", pictures=12)
+    assert first == again == json.loads((tmp_path / "a" / "certificate.json").read_text())
+    assert len(first["sentences"]) == 3 and first["defects"] > 12
+    assert (tmp_path / "a" / "rates.png").is_file() and (tmp_path / "a" / "where.png").is_file()
+
+
+def test_a_shorter_time_gives_the_first_trials_of_a_longer_one(tiny_pipeline, good):
+    goods = [GoodPicture(tiny_pipeline, path) for path in good]
+    short, long = (run_trials(tiny_pipeline, goods, n, 5, seed=3) for n in (3, 8))
+    assert long[: len(short)] == short and len(long) > len(short)
+
+
+def test_found_follows_the_pixel_threshold(fresh_pipeline, good):
+    calibration = fresh_pipeline.config.calibration
+    rates = []
+    for threshold in (0.0, 1.0):
+        value = {**calibration, "pixel_threshold": threshold}
+        fresh_pipeline.register_to_config(calibration=value)
+        goods = [GoodPicture(fresh_pipeline, path) for path in good]
+        for one in goods:
+            one.marked[:] = False  # at threshold 0 the whole good picture is marked
+        trials = run_trials(fresh_pipeline, goods, 4, 5, seed=0)
+        rates.append(np.mean([trial.is_found for trial in trials]))
+    assert rates == [1.0, 0.0]
+
+
+def test_agreement_compares_pictures_with_one_defect(tiny_pipeline, good):
+    goods = [GoodPicture(tiny_pipeline, path) for path in good]
+    same, compared = agreement(tiny_pipeline, goods, seed=0)
+    assert 0 <= same <= compared <= 12
+
+
+def test_the_command_says_in_one_sentence_why_it_cannot_run(tiny_model_folder, good, tmp_path, capsys):
+    output = tmp_path / "out"
+    base = ["certify", str(tiny_model_folder), "--output", str(output), "--pictures", "4", "--data"]
+    assert main([*base, str(good[0])]) == 2
+    assert "1 good pictures are too few; give 3 or more" in capsys.readouterr().err
+    output.mkdir()
+    (output / "mine.txt").touch()
+    assert main([*base, str(good[0].parent)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    (output / "mine.txt").unlink()
+    assert main([*base, str(good[0].parent)]) == 0
+    assert "outer eighth" in capsys.readouterr().out
+
+
+def test_an_uncalibrated_model_is_refused(fresh_pipeline, good, tmp_path):
+    fresh_pipeline.register_to_config(calibration=None)
+    with pytest.raises(ValueError, match="not calibrated"):
+        certify(fresh_pipeline, good, tmp_path / "out")
