@@ -84,6 +84,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         warning=warning_of(metrics),
         promise=_calibration(run) is not None,
         reconstruction=_reconstruction(metrics),
+        certificate=metrics.get("certificate"),
         threshold=_threshold(run),
         speed=_speed(run),
         recipe=_recipe(run),

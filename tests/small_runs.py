@@ -29,6 +29,7 @@ SMALL = [
     "log.checkpoint_steps=4",
     "log.validations=2",
     "log.samples=2",
+    "log.certificate_minutes=0",
 ]
 
 

@@ -37,10 +37,12 @@ ROOMS = {
     "training.config": set(),
     "training.data": {"training", "config"},
     "training.synthesis": {"training", "config", "data"},
-    "training.trainer": {"training", "config", "data", "synthesis", "evaluation"},
+    "training.trainer": {"training", "config", "data", "synthesis", "evaluation", "certificate"},
     "training.evaluation": {"training", "data", "synthesis"},
     "training.certificate": {"training", "synthesis", "evaluation"},
-    "training.studies": {"training", "config", "data", "synthesis", "trainer", "evaluation"},
+    "training.studies": {
+        "training", "config", "data", "synthesis", "trainer", "evaluation", "certificate"
+    },
     "training.benchmarks": {"training", "config", "trainer", "evaluation"},
     "training.demo": {"training", "config", "data", "evaluation", "studies"},
     "hub": set(),

@@ -10,6 +10,7 @@ from diffusionad.metric_labels import DETECTION, RATES
 METRICS_FILE = "metrics.json"
 MAX_PICTURES, MAX_DEFECTS = 10**9, 200  # pictures, kinds of defect
 MAX_NAME = 200  # characters of the name of one
+MAX_SENTENCES, MAX_SENTENCE = 3, 400  # of a certificate; characters of each
 MAX_RESIDUE = 1000  # a share of the defect, which a bad repair can make larger
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,8 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
     Returns:
         Metrics by name, each {"value": in 0..1, "interval": [low, high] if it was given}; rates by name in
-        0..1; `n_good` and `n_defective`; `per_defect`: {name: {"n", "detection_rate", "defect_residue"}}.
+        0..1; `n_good` and `n_defective`; `per_defect`: {name: {"n", "detection_rate", "defect_residue"}};
+        `certificate`: {"sentences", "caveat"}.
     """
     try:
         values = read_json(folder / METRICS_FILE, folder)
@@ -49,7 +51,19 @@ def checked_metrics(values: dict[str, Any]) -> dict[str, Any]:
     if isinstance(defects, dict):
         checked = {name[:MAX_NAME]: _checked_defect(defects[name]) for name in [*defects][:MAX_DEFECTS]}
         metrics["per_defect"] = {name: entry for name, entry in checked.items() if entry}
-    return metrics
+    certificate = _checked_certificate(values.get("certificate"))
+    return metrics | ({"certificate": certificate} if certificate else {})
+
+
+def _checked_certificate(entry: Any) -> dict[str, Any]:
+    """Return the sentences of a certificate and its caveat; empty where they are not texts."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("sentences"), list):
+        return {}
+    texts = [*entry["sentences"][:MAX_SENTENCES], entry.get("caveat")]
+    if not all(isinstance(text, str) for text in texts):
+        return {}
+    *sentences, caveat = (text[:MAX_SENTENCE] for text in texts)
+    return {"sentences": sentences, "caveat": caveat}
 
 
 def _checked_defect(entry: Any) -> dict[str, Any]:

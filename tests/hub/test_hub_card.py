@@ -137,6 +137,13 @@ def test_the_card_of_a_student_compares_it_with_its_teacher(finished):
     assert "abababababab" in content and "one pass from t = " in content
 
 
+def test_the_card_says_what_the_model_misses_where_that_was_measured(finished):
+    assert "What it misses" not in card_of(finished).text
+    certificate = {"sentences": ["Dark dots of 12 levels are found."], "caveat": "Synthetic ones."}
+    text = card_of(with_metrics(finished, certificate=certificate)).text
+    assert "## What it misses\n\n- Dark dots of 12 levels are found.\n\nSynthetic ones.\n\n##" in text
+
+
 def test_the_card_promises_nothing_for_a_threshold_set_by_hand(finished):
     for changed in ({"threshold": 0.123}, {"calibration": None}):
         run = dataclasses.replace(finished, settings=finished.settings | changed)

@@ -1,6 +1,7 @@
 """What a model will miss: graded defects on good pictures, a fit, a plot, a map and plain sentences."""
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from .trials import LEVELS, PLACES, SIDES, GoodPicture, Trial, agreement, run_tr
 
 FEWEST_PICTURES = 3
 GOOD_PICTURES = 24  # more would spend the time on their first inspection
+# Shares of the time after which no further good picture is taken, and no further damaged one.
+GOODS_UNTIL, TRIALS_UNTIL = 0.25, 0.9
 SMALL = 0.05  # of the shorter side: defects that the map of places counts
 RATES = (0.5, 0.95)
 CAVEAT = (
@@ -40,8 +43,8 @@ def certify(
         paths: pictures of good parts that the model was not trained on.
         output: a folder that does not exist yet, or is empty.
         pictures: at most so many inspections of damaged pictures.
-        max_minutes: time for them.
-        seed: the same seed and number of inspections give the same certificate.
+        max_minutes: time for all of it; the grid of sizes and contrasts is covered evenly wherever it ends.
+        seed: the same seed gives the same certificate, as far as the time does not cut it short.
 
     Returns:
         What certificate.json holds.
@@ -50,14 +53,17 @@ def certify(
         ValueError: too few pictures, no calibration, or an output with files.
     """
     check(pipeline, paths, output)
-    rng = np.random.default_rng(seed)
-    chosen = [paths[i] for i in sorted(rng.permutation(len(paths))[:GOOD_PICTURES])]
-    goods = [GoodPicture(pipeline, path) for path in chosen]
+    start, seconds = time.monotonic(), 60 * max_minutes
+    goods = []
+    for index in np.random.default_rng(seed).permutation(len(paths))[:GOOD_PICTURES]:
+        if len(goods) >= FEWEST_PICTURES and time.monotonic() > start + GOODS_UNTIL * seconds:
+            break
+        goods.append(GoodPicture(pipeline, paths[index]))
     side = min(goods[0].pixels.shape[:2])
-    trials = run_trials(pipeline, goods, pictures, max_minutes, seed)
+    trials = run_trials(pipeline, goods, pictures, start + TRIALS_UNTIL * seconds, seed)
     if not trials:
         raise ValueError("no defect found a place on these pictures; give pictures with more of the part")
-    same, compared = agreement(pipeline, goods, seed + 1)
+    same, compared = agreement(pipeline, goods, start + seconds, seed + 1)
     certificate = {
         "definition": "found: the map exceeds the pixel threshold within 2 % of the side around the defect",
         "caveat": CAVEAT,

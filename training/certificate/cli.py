@@ -26,7 +26,7 @@ Example:
     default=5.0,
     show_default=True,
     metavar="X",
-    help="Time for inspecting damaged pictures.",
+    help="Time; where it ends, all sizes and contrasts were tried equally often.",
 )
 @click.option(
     "--pictures",

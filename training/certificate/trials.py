@@ -96,7 +96,7 @@ def run_trials(
     pipeline: DiffusionADPipeline,
     goods: Sequence[GoodPicture],
     pictures: int,
-    max_minutes: float,
+    end: float,
     seed: int,
 ) -> list[Trial]:
     """Inspect damaged pictures until `pictures` are done or the time is over.
@@ -107,12 +107,11 @@ def run_trials(
         pipeline: a calibrated model.
         goods: at least one good picture.
         pictures: at most so many inspections.
-        max_minutes: time, at least one inspection.
+        end: of `time.monotonic`, after which no further inspection begins.
         seed: of places, order and directions.
     """
     rng = np.random.default_rng(seed)
     grades = grades_of(min(goods[0].pixels.shape[:2]), rng)
-    end = time.monotonic() + 60 * max_minutes
     trials: list[Trial] = []
     for i in range(pictures):
         index = i % len(goods)
@@ -128,7 +127,9 @@ def run_trials(
     return trials
 
 
-def agreement(pipeline: DiffusionADPipeline, goods: Sequence[GoodPicture], seed: int) -> tuple[int, int]:
+def agreement(
+    pipeline: DiffusionADPipeline, goods: Sequence[GoodPicture], end: float, seed: int
+) -> tuple[int, int]:
     """Return how often the verdict of a picture with one defect says the same as its place, of how many."""
     rng = np.random.default_rng(seed)
     calm = [good for good in goods if not good.is_anomalous]
@@ -142,4 +143,6 @@ def agreement(pipeline: DiffusionADPipeline, goods: Sequence[GoodPicture], seed:
             output = pipeline(pixels)
             found = bool((output.anomaly_map[0] > output.pixel_threshold)[dilate(pasted[0][1])].any())
             same, total = same + (found == bool(output.is_anomalous[0])), total + 1
+        if time.monotonic() > end:
+            break
     return same, total

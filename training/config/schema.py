@@ -223,6 +223,7 @@ class LogConfig:
     validations: int = 10  # spread over the run
     keep_checkpoints: int = 2
     samples: int = 8  # panels of test pictures
+    certificate_minutes: float = 1.0  # for measuring what the model misses, after the training; 0 is off
     tensorboard: bool = False  # write curves and pictures into tensorboard/, too
 
 

@@ -25,12 +25,12 @@ from ..run_folder import read_log
 from .accumulators import MetricAccumulator, ReconstructionAccumulator
 from .bootstrap import REPLICATES
 from .figures import write_figures
-from .html_report import write_report
+from .html_report import copy_certificate_figures, write_report
 from .metrics import METRICS
 from .predictions import Stopwatch, predictions
 from .provenance import data_sha256, provenance, short_path
 
-FACTS_OF_RUN = ("steps", "train_minutes", "processes", "train_config")
+FACTS_OF_RUN = ("steps", "train_minutes", "processes", "train_config", "certificate")
 CURVE = (
     "minutes",
     "step",
@@ -238,5 +238,7 @@ def evaluate_folder(
     write_results(output, metrics, rows)
     unseen = [record for record in catalog.test if record.image not in seen]
     write_figures(pipeline, unseen, metrics, rows, output / "figures")
+    if "certificate" in metrics:
+        copy_certificate_figures(Path(folder).parent / "certificate", output / "figures")
     write_report(output, metrics)
     return metrics

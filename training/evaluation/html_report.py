@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ CAPTIONS = {
     "scores": "Scores of the test pictures.",
     "per_defect": "Each kind of defect against all good pictures.",
     "cases_worst": "The worst cases: defective pictures with the lowest scores, good ones with the highest.",
+    "certificate_rates": "Synthetic defects, found and missed, and the sizes found at 50 % and 95 %.",
+    "certificate_where": "Where small synthetic defects are found.",
     "cases_best": "The best cases: defective pictures with the highest scores, good ones with the lowest.",
 }
 
@@ -33,7 +36,9 @@ def write_report(output: Path, metrics: dict[str, Any]) -> None:
         autoescape=True,
     )
     defect_head, defect_rows = _defect_rows(metrics["per_defect"])
-    provenance = {k: v for k, v in metrics.items() if k not in (*METRICS, "per_defect", "absent")}
+    provenance = {
+        k: v for k, v in metrics.items() if k not in (*METRICS, "per_defect", "absent", "certificate")
+    }
     page = environment.get_template("report.html.jinja").render(
         category=metrics["category"],
         summary=summary(metrics),
@@ -41,12 +46,20 @@ def write_report(output: Path, metrics: dict[str, Any]) -> None:
         reconstruction_rows=_reconstruction_rows(metrics.get("reconstruction", {})),
         metric_head=["metric", "value", "95 % interval", *_own_head(metrics)],
         metric_rows=_metric_rows(metrics),
+        certificate=metrics.get("certificate", {}),
         defect_head=defect_head,
         defect_rows=defect_rows,
         figures=_figures(output / "figures"),
         provenance=json.dumps(provenance, indent=2),
     )
     (output / "report.html").write_text(page, encoding="utf-8")
+
+
+def copy_certificate_figures(certificate: Path, figures: Path) -> None:
+    """Copy the figures of a run's certificate to those of a report, as far as they exist."""
+    for name in ("rates", "where"):
+        if (certificate / f"{name}.png").is_file():
+            shutil.copyfile(certificate / f"{name}.png", figures / f"certificate_{name}.png")
 
 
 def summary(metrics: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """After the last step: calibrate the chosen weights, test them once, write figures and samples."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from diffusionad import DiffusionADPipeline, calibrate, learn_features
 
+from ..certificate.certificate import FEWEST_PICTURES, certify
 from ..data.catalog import Catalog
 from ..evaluation.evaluator import evaluate, headline, write_results
 from ..evaluation.figures import write_samples
@@ -37,6 +39,7 @@ def finish(loop: TrainingLoop) -> None:
     metrics |= (
         loop.further_figures(pipeline, metrics) | facts_of(loop) | provenance(pipeline, output / "pipeline")
     )
+    metrics |= certificate_of(loop, pipeline)
     write_samples(pipeline, setup.catalog.test, output / "samples", loop.config.log.samples)
     write_results(output, metrics, rows)  # last: a run with figures is finished
     print(headline(metrics))
@@ -54,6 +57,22 @@ def calibrate_pipeline(pipeline: DiffusionADPipeline, pictures: list[Path]) -> N
         peaks += [anomaly_map.max() for anomaly_map in normal.anomaly_map]
         appearances += list(normal.appearance)
     pipeline.configure(calibration=calibrate(scores, peaks=peaks, appearances=appearances))
+
+
+def certificate_of(loop: TrainingLoop, pipeline: DiffusionADPipeline) -> dict[str, Any]:
+    """Measure what the model misses, on the calibration pictures; empty where that is off or impossible."""
+    pictures, minutes = loop.setup.sets["calibration"], loop.config.log.certificate_minutes
+    if not minutes or len(pictures) < FEWEST_PICTURES:
+        return {}
+    folder = loop.output / "certificate"
+    shutil.rmtree(folder, ignore_errors=True)  # of the same run, before it was trained on
+    try:
+        found = certify(pipeline, pictures, folder, max_minutes=minutes, seed=loop.config.optim.seed)
+    except ValueError as error:  # hours of training must not end without figures
+        print(f"No certificate: {error}.")
+        return {}
+    print("\n".join(found["sentences"]))
+    return {"certificate": found}
 
 
 def measure(pipeline: DiffusionADPipeline, catalog: Catalog) -> tuple[dict[str, Any], list[dict[str, Any]]]:

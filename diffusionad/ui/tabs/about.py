@@ -161,7 +161,7 @@ def figures(metrics: dict[str, Any]) -> str:
     return (
         f'<h3>How well this model does{tested}</h3><table class="facts">'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        f"{_per_defect(metrics.get('per_defect', {}))}"
+        f"{_per_defect(metrics.get('per_defect', {}))}{_missed(metrics.get('certificate'))}"
     )
 
 
@@ -189,6 +189,15 @@ def _per_defect(defects: dict[str, dict[str, Any]]) -> str:
     titles = ["Defect", "Pictures", "Found", *(["Left after repair"] if has_residue else [])]
     heads = "".join(f'<th scope="col">{head}</th>' for head in titles)
     return f'<table class="facts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def _missed(certificate: dict[str, Any] | None) -> str:
+    """Return the sentences of a certificate as HTML."""
+    if certificate is None:
+        return ""
+    items = "".join(f"<li>{as_text(sentence)}</li>" for sentence in certificate["sentences"])
+    caveat = as_text(certificate["caveat"])
+    return f'<h3>What it misses</h3><ul>{items}</ul><p class="note">{caveat}</p>'
 
 
 def _residue(defect: dict[str, Any]) -> str:

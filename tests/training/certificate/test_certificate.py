@@ -1,17 +1,27 @@
 import json
 import math
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from example_run import FIGURES
 from PIL import Image
 from scipy.special import expit
 
 from diffusionad.cli.main import main
+from diffusionad.files import file_sha256
+from diffusionad.loading.model_metrics import checked_metrics
+from diffusionad.ui.tabs.about import figures
 from training.certificate.certificate import certify
 from training.certificate.fit import fit_rate, size_found
 from training.certificate.graded import HARD, SHAPES, Grade, paste
 from training.certificate.trials import GoodPicture, agreement, run_trials
+from training.evaluation.html_report import copy_certificate_figures, write_report
+from training.evaluation.metrics import METRICS
+from training.trainer.finish import certificate_of
 
 GREY = np.full((64, 64, 3), 128, np.uint8)
 
@@ -87,7 +97,7 @@ def test_a_certificate_is_the_same_for_the_same_seed(tiny_pipeline, good, tmp_pa
 
 def test_a_shorter_time_gives_the_first_trials_of_a_longer_one(tiny_pipeline, good):
     goods = [GoodPicture(tiny_pipeline, path) for path in good]
-    short, long = (run_trials(tiny_pipeline, goods, n, 5, seed=3) for n in (3, 8))
+    short, long = (run_trials(tiny_pipeline, goods, n, math.inf, seed=3) for n in (3, 8))
     assert long[: len(short)] == short and len(long) > len(short)
 
 
@@ -100,14 +110,14 @@ def test_found_follows_the_pixel_threshold(fresh_pipeline, good):
         goods = [GoodPicture(fresh_pipeline, path) for path in good]
         for one in goods:
             one.marked[:] = False  # at threshold 0 the whole good picture is marked
-        trials = run_trials(fresh_pipeline, goods, 4, 5, seed=0)
+        trials = run_trials(fresh_pipeline, goods, 4, math.inf, seed=0)
         rates.append(np.mean([trial.is_found for trial in trials]))
     assert rates == [1.0, 0.0]
 
 
 def test_agreement_compares_pictures_with_one_defect(tiny_pipeline, good):
     goods = [GoodPicture(tiny_pipeline, path) for path in good]
-    same, compared = agreement(tiny_pipeline, goods, seed=0)
+    same, compared = agreement(tiny_pipeline, goods, math.inf, seed=0)
     assert 0 <= same <= compared <= 12
 
 
@@ -123,6 +133,53 @@ def test_the_command_says_in_one_sentence_why_it_cannot_run(tiny_model_folder, g
     (output / "mine.txt").unlink()
     assert main([*base, str(good[0].parent)]) == 0
     assert "outer eighth" in capsys.readouterr().out
+
+
+def test_pictures_that_the_model_was_trained_on_are_refused(tiny_model_folder, good, tmp_path, capsys):
+    shutil.copytree(tiny_model_folder, tmp_path / "run" / "pipeline")
+    entry = {"sha256": file_sha256(good[1])}
+    (tmp_path / "run" / "splits.json").write_text(json.dumps({"train": [entry]}))
+    model = str(tmp_path / "run" / "pipeline")
+    assert main(["certify", model, "--output", str(tmp_path / "out"), "--data", str(good[0].parent)]) == 2
+    assert "1 of 3 pictures are in the train set" in capsys.readouterr().err
+
+
+def test_the_end_of_a_training_measures_on_calibration_pictures(tiny_pipeline, good, tmp_path):
+    def loop(minutes: float, pictures: list[Path]) -> Any:
+        settings = SimpleNamespace(
+            log=SimpleNamespace(certificate_minutes=minutes), optim=SimpleNamespace(seed=0)
+        )
+        return SimpleNamespace(
+            output=tmp_path, config=settings, setup=SimpleNamespace(sets={"calibration": pictures})
+        )
+
+    assert certificate_of(loop(0, good), tiny_pipeline) == {}
+    assert certificate_of(loop(0.01, good[:2]), tiny_pipeline) == {}
+    (tmp_path / "certificate").mkdir()
+    (tmp_path / "certificate" / "of_the_run_before.png").touch()
+    found = certificate_of(loop(0.001, good), tiny_pipeline)["certificate"]
+    assert found["good_pictures"] == 3 and found["defects"] > 0
+    assert sorted(p.name for p in (tmp_path / "certificate").iterdir()) == [
+        "certificate.json",
+        "rates.png",
+        "where.png",
+    ]
+
+
+def test_the_report_and_the_page_show_the_sentences_as_text(tmp_path):
+    certificate = {"sentences": ["Dots > 3 <b>are</b> found."], "caveat": "Synthetic & no more."}
+    metrics = {**FIGURES, "certificate": certificate}
+    (tmp_path / "certificate").mkdir()
+    (tmp_path / "figures").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "certificate" / "rates.png")
+    copy_certificate_figures(tmp_path / "certificate", tmp_path / "figures")
+    absent = {name: "not here" for name in METRICS if name not in metrics}
+    write_report(tmp_path, metrics | {"absent": absent})
+    report = (tmp_path / "report.html").read_text()
+    assert "<li>Dots &gt; 3 &lt;b&gt;are&lt;/b&gt; found.</li>" in report and report.count("<img") == 1
+    assert "Dots &gt; 3 &lt;b&gt;are" in figures(checked_metrics(metrics))
+    foreign = {"sentences": [{"a": 1}], "caveat": "x"}
+    assert "certificate" not in checked_metrics({"certificate": foreign})
 
 
 def test_an_uncalibrated_model_is_refused(fresh_pipeline, good, tmp_path):
