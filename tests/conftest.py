@@ -5,7 +5,6 @@ on loopback.
 import os
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loopback_hub import LoopbackHub, free_port
 
@@ -32,6 +31,7 @@ os.environ |= {
     # commands that tests start, too.
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE"):
     os.environ.pop(name, None)
@@ -40,6 +40,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+import warm_start
 from diffusers import DDPMScheduler, UNet2DModel
 from example_run import write_run
 from PIL import Image
@@ -193,7 +194,7 @@ def _start_app(tiny_model_folder: Path, elsewhere: Path, variables: dict[str, st
     environment.pop("PYTHONPATH", None)
     url, log = f"http://127.0.0.1:{port}/", elsewhere / "log.txt"
     with log.open("w") as output:
-        process = subprocess.Popen(
+        process = warm_start.start(
             [sys.executable, str(APP)], cwd=elsewhere, env=environment, stdout=output, stderr=output
         )
     from gradio_client import Client
@@ -206,7 +207,7 @@ def _start_app(tiny_model_folder: Path, elsewhere: Path, variables: dict[str, st
         process.wait(timeout=20)
 
 
-def wait_until_served(url: str, process: subprocess.Popen, log: Path) -> None:
+def wait_until_served(url: str, process: Any, log: Path) -> None:
     for _ in range(1800):
         assert process.poll() is None, log.read_text()
         try:

@@ -1,6 +1,5 @@
 """Runs that take seconds: small pictures, small networks, and the command that trains them."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -66,8 +65,3 @@ def arguments(data: Path, output: Path, *more: str, settings: list[str] = SMALL)
     """What comes after the name of the program."""
     sets = [part for setting in settings for part in ("--set", setting)]
     return ["--data", str(data), "--output", str(output), "--preset", "tiny", *sets, *more]
-
-
-def run(command: list[str], minutes: float = 10) -> subprocess.CompletedProcess:
-    """Run it to its end."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=60 * minutes)

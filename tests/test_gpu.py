@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from small_runs import SMALL, command, run, write_squares
+from small_runs import SMALL, command, write_squares
+from warm_start import run
 
 from diffusionad import DiffusionADPipeline, demo_model, demo_models
 from diffusionad.ui.serving.model_registry import ModelRegistry

@@ -154,13 +154,13 @@ def threads(request) -> Iterator[int]:
 
 
 def test_scores_of_wide_networks_have_equal_bits_in_any_batch(wide_pipeline, make_pictures, threads):
-    pictures = make_pictures(4, side=256) + make_pictures(4, side=300, seed=1)
+    pictures = make_pictures(2, side=256) + make_pictures(2, side=300, seed=1)
     together = wide_pipeline(pictures)
-    for i in (0, 3, 7):
+    for i in (0, 3):
         alone = wide_pipeline(pictures[i])
         assert alone.score[0] == together.score[i]
         np.testing.assert_array_equal(alone.anomaly_map[0], together.anomaly_map[i])
-    for n, batch_size in ((2, 2), (3, 1), (5, 3)):
+    for n, batch_size in ((2, 2), (4, 3)):
         backwards = wide_pipeline(pictures[:n][::-1], batch_size=batch_size)
         assert backwards.score[::-1].tolist() == together.score[:n].tolist()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import warm_start
 from PIL import Image
 
 from diffusionad import DiffusionADPipeline
@@ -27,9 +28,9 @@ from diffusionad.postprocessing.verdict import Verdict
 NAMES = ("a/0.png", "a/1.jpg", "b/0.png", "b/deep/3.png")
 
 
-def start(*arguments: object) -> subprocess.Popen:
-    """The real command."""
-    return subprocess.Popen(
+def start(*arguments: object) -> subprocess.Popen | warm_start.WarmProcess:
+    """The command in a process of its own."""
+    return warm_start.start(
         [sys.executable, "-u", "-m", "diffusionad.cli.main", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

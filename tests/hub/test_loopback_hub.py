@@ -1,9 +1,9 @@
 """The Hub that tests talk to behaves as the real client expects: the client, unchanged, is the judge."""
 
-import subprocess
 import sys
 
 import pytest
+import warm_start
 from huggingface_hub import CommitOperationAdd, HfApi, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -98,5 +98,5 @@ def test_the_hub_serves_the_hf_command(hub, tmp_path):
     hub.add_model("org/model", FILES)
     hf = [sys.executable, "-m", "huggingface_hub.cli.hf"]
     download = [*hf, "download", "org/model", "--local-dir", tmp_path]
-    subprocess.run(download, check=True, capture_output=True, text=True)
+    assert warm_start.run(download).returncode == 0
     assert {p.name for p in tmp_path.iterdir() if p.is_file()} >= FILES.keys()

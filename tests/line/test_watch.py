@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import warm_start
 from PIL import Image
 from watch_script import Script, nothing
 
@@ -232,7 +233,7 @@ class Watcher:
 
     def __init__(self, folder: Path, model: Path, out: Path):
         arguments = ["watch", folder, "--model", model, "--output", out, "--interval", 0.1]
-        self.process = subprocess.Popen(
+        self.process = warm_start.start(
             [sys.executable, "-m", "diffusionad.cli.main", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

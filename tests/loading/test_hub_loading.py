@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import warm_start
 from loopback_hub import Fault
 
 from diffusionad import DiffusionADPipeline
@@ -68,7 +68,7 @@ def downloaded(hub) -> set[str]:
 
 def run_fresh(pictures: Path, **environment: str) -> dict:
     command = [sys.executable, "-c", SCORES_IN_A_FRESH_PROCESS, str(pictures)]
-    ran = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
+    ran = warm_start.run(command, env=os.environ | environment)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
 

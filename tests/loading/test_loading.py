@@ -3,13 +3,13 @@
 import json
 import logging
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import warm_start
 
 from diffusionad import DiffusionADPipeline, MarkMemory
 from diffusionad.loading.model_files import MAX_JSON_BYTES
@@ -43,7 +43,8 @@ def test_a_fresh_process_gives_the_same_bits(tiny_pipeline, tiny_model_folder, m
     pictures = np.stack(make_pictures(3, side=70))
     np.save(tmp_path / "pictures.npy", pictures)
     arguments = [tiny_model_folder, tmp_path / "pictures.npy", tmp_path / "out.npz", torch.get_num_threads()]
-    subprocess.run([sys.executable, "-c", SCORE_IN_A_FRESH_PROCESS, *map(str, arguments)], check=True)
+    ran = warm_start.run([sys.executable, "-c", SCORE_IN_A_FRESH_PROCESS, *map(str, arguments)])
+    assert ran.returncode == 0, ran.stderr
     expected = tiny_pipeline(pictures, output_type="np")
     found = np.load(tmp_path / "out.npz")
     np.testing.assert_array_equal(found["score"], expected.score)

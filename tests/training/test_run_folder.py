@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import SMALL, arguments, command, write_squares
+import warm_start
+from small_runs import SMALL, arguments, write_squares
 
 from diffusionad import DiffusionADPipeline
 from training import train as training
@@ -161,7 +161,7 @@ time.sleep(60)
 def test_two_runs_into_one_folder_at_once_are_refused_until_the_first_has_died(
     squares: Path, tmp_path: Path, capsys
 ) -> None:
-    holder = subprocess.Popen(
+    holder = warm_start.start(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
@@ -180,12 +180,10 @@ def test_two_runs_into_one_folder_at_once_are_refused_until_the_first_has_died(
 
 def test_a_full_disk_is_one_sentence(squares: Path, tmp_path: Path) -> None:
     limit = 100_000  # bytes of a file: less than a checkpoint, more than settings and log
-    done = subprocess.run(
-        command(squares, tmp_path / "run", settings=QUICK),
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+    words = arguments(squares, tmp_path / "run", settings=QUICK)
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    code += "import sys; from training.train import main; sys.exit(main(sys.argv[1:]))"
+    done = warm_start.run([sys.executable, "-c", code, *words])
     assert done.returncode == 2
     assert "cannot be written (File too large); put that right" in done.stderr
     assert "Traceback" not in done.stderr

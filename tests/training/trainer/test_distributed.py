@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from small_runs import SMALL, arguments, run, write_squares
+from small_runs import SMALL, arguments, write_squares
 from torch.utils.data import default_collate
+from warm_start import run
 
 from training import train as training
 from training.config.loader import load_config

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import warm_start
 from PIL import Image
 from safetensors import safe_open
-from small_runs import SMALL, arguments, command, run, write_squares
+from small_runs import SMALL, arguments, command, write_squares
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import default_collate
+from warm_start import run
 
 from diffusionad import DiffusionADPipeline
 from diffusionad.guidance import add_noise, alpha_bar_at, predict_x_0
@@ -106,7 +108,7 @@ def test_no_line_of_the_saved_weights_names_our_training_code(finished_run: Path
 
 def test_a_killed_run_resumes_bit_for_bit(good_folder: Path, finished_run: Path, tmp_path: Path) -> None:
     output = tmp_path / "killed"
-    process = subprocess.Popen(
+    process = warm_start.start(
         command(good_folder, output, settings=DIVIDED),
         stderr=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -141,7 +143,7 @@ def test_a_half_written_checkpoint_is_never_resumed(finished_run: Path, tmp_path
 def test_ctrl_c_keeps_a_checkpoint_and_says_how_to_go_on(good_folder: Path, tmp_path: Path) -> None:
     settings = [*SMALL, "optim.max_steps=100000", "data.num_workers=1", "log.checkpoint_steps=3"]
     arguments = command(good_folder, tmp_path / "run", settings=settings)
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = warm_start.start(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 400
     while not (tmp_path / "run/checkpoint-3").is_dir() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -462,7 +464,7 @@ def test_compiled_networks_take_the_same_steps_and_save_plain_weights(
     settings = [*SMALL, *smallest, "optim.max_steps=3", "log.loss_steps=1", "log.validations=1"]
     for name in ("plain", "compiled"):
         compiles = f"optim.compile={str(name == 'compiled').lower()}"
-        done = run(command(good_folder, tmp_path / name, settings=[*settings, compiles]), minutes=30)
+        done = run(command(good_folder, tmp_path / name, settings=[*settings, compiles]), timeout=1800)
         assert done.returncode == 0, done.stderr
     rows, compiled_rows = (read_log(tmp_path / name / "log.jsonl") for name in ("plain", "compiled"))
     for row, other in zip(rows, compiled_rows, strict=True):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import SMALL, arguments, run, write_squares
+from small_runs import SMALL, arguments, write_squares
+from warm_start import run
 
 from training import train as training
 from training.config.loader import load_config
