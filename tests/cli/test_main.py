@@ -30,14 +30,14 @@ def python(*arguments: object, **environment: str) -> subprocess.CompletedProces
     )
 
 
-def fastest(*arguments: object) -> float:
-    """Seconds of the fastest of three calls: the machine may be busy with other tests."""
-    seconds = []
+def answers_within(limit: float, *arguments: object) -> bool:
+    """Whether one of three tries takes fewer seconds: the machine may be busy with other tests."""
     for _ in range(3):
         started = time.perf_counter()
         assert python(*arguments).returncode == 0
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+        if time.perf_counter() - started < limit:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
@@ -49,7 +49,7 @@ def test_help_and_version_load_nothing_heavy(option):
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], *([name, "--help"] for name in COMMANDS)])
 def test_help_and_version_answer_in_under_a_second(arguments):
-    assert fastest("-m", "diffusionad", *arguments) < 1
+    assert answers_within(1, "-m", "diffusionad", *arguments)
 
 
 def test_app_py_answers_help_without_gradio():

@@ -32,6 +32,12 @@ def evaluate_with(*words: str | Path) -> int:
     return run(evaluate_command, [str(word) for word in words], "python -m training.evaluation")
 
 
+@pytest.fixture(autouse=True)
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than all else, and `written` has the figures."""
+    monkeypatch.setattr("training.evaluation.evaluator.write_figures", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def found(tiny_pipeline: DiffusionADPipeline, waves: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return evaluate(tiny_pipeline, scan(waves).test)
