@@ -20,7 +20,7 @@ from diffusionad.images.tiling import TiledPicture
 
 FAMILIARITY_RATE = 0.01  # promised share of good pictures that are refused, where there are enough
 MIN_PICTURES = 20  # fewer say too little of what is usual: every picture is known then
-MAX_PICTURES = 199  # that are looked at: enough for the rate, more add nothing
+PICTURES_KEPT = 199  # that are looked at: enough for the rate, more add nothing
 
 LAYOUT = 8  # cells a side
 CELLS = LAYOUT * LAYOUT  # the first statistics
@@ -28,7 +28,7 @@ NAMES = ("dark", "middle", "bright", "red", "blue", "sharpness", "residual", "di
 # A defect may cover this share of the cells, and no more, before the layout counts as another one.
 LAYOUT_QUANTILE = 0.6
 # Defective pictures, and good ones of tomorrow, may lie this much farther out than those of the calibration.
-MARGIN = 2.0
+SPREAD_MARGIN = 2.0
 FLOOR = 0.01  # least spread of a statistic: the rounding to 8 bits, and the light of a lamp
 MAX_STATISTIC = 1e6
 
@@ -119,7 +119,7 @@ class Familiarity:
         if len(appearance) != len(self.spread):
             return None, None
         outside = np.maximum(np.asarray(self.low) - appearance, appearance - np.asarray(self.high))
-        [distance] = _distances(outside.clip(0)[None] / np.asarray(self.spread)) / MARGIN
+        [distance] = _distances(outside.clip(0)[None] / np.asarray(self.spread)) / SPREAD_MARGIN
         at_least = len(self.scores) - int(np.searchsorted(self.scores, distance, side="left"))
         p_value = (1 + at_least) / (1 + len(self.scores))
         return p_value > self.rate * (1 + 1e-9), p_value  # the slack keeps 1/(n+1) refusable after rounding
@@ -138,8 +138,8 @@ def learn_familiarity(appearances: Sequence[np.ndarray] | np.ndarray) -> Familia
     values = np.asarray(appearances, dtype=np.float64)
     if len(values) < MIN_PICTURES:
         return None
-    if len(values) > MAX_PICTURES:
-        values = values[np.linspace(0, len(values) - 1, MAX_PICTURES).round().astype(int)]
+    if len(values) > PICTURES_KEPT:
+        values = values[np.linspace(0, len(values) - 1, PICTURES_KEPT).round().astype(int)]
     everyone = np.arange(len(values))
     fits = [_fit(values[everyone != i]) for i in everyone]
     centers, spreads = (np.stack(columns) for columns in zip(*fits, strict=True))  # [n,K]
@@ -177,11 +177,11 @@ def check_familiarity(values: Any) -> None:
         )
     counts = range(CELLS + len(NAMES) - 1, CELLS + len(NAMES) + 1)
     lengths = dict.fromkeys(("low", "high", "spread"), counts)
-    lengths["scores"] = range(MIN_PICTURES, MAX_PICTURES + 1)
+    lengths["scores"] = range(MIN_PICTURES, PICTURES_KEPT + 1)
     for name, allowed in lengths.items():
         numbers, least = values[name], {"spread": FLOOR, "scores": 0.0}.get(name, -MAX_STATISTIC)
         is_right = isinstance(numbers, list | tuple) and len(numbers) in allowed
-        if not is_right or not all(_is_number(v) and least <= v <= MAX_STATISTIC for v in numbers):
+        if not is_right or not all(_is_finite(v) and least <= v <= MAX_STATISTIC for v in numbers):
             raise ValueError(
                 f"`calibration.familiarity.{name}` must be {allowed.start}..{allowed.stop - 1} numbers in "
                 f"{least:g}..{MAX_STATISTIC:g}: calibrate again."
@@ -194,9 +194,9 @@ def check_familiarity(values: Any) -> None:
         raise ValueError("`calibration.familiarity.low` must not be above `high`: calibrate again.")
     if list(values["scores"]) != sorted(values["scores"]):
         raise ValueError("`calibration.familiarity.scores` must be ascending: calibrate again.")
-    if not _is_number(values["rate"]) or not 0 < values["rate"] < 1:
+    if not _is_finite(values["rate"]) or not 0 < values["rate"] < 1:
         raise ValueError("`calibration.familiarity.rate` must be a number between 0 and 1: calibrate again.")
 
 
-def _is_number(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -84,7 +84,7 @@ def test_outside_of_the_region_of_interest_anything_may_be():
 
 
 def test_the_promise_holds_for_statistics_of_any_distribution(monkeypatch):
-    monkeypatch.setattr(familiarity, "MARGIN", 1.0)  # it only makes refusals rarer
+    monkeypatch.setattr(familiarity, "SPREAD_MARGIN", 1.0)  # it only makes refusals rarer
     rng = np.random.default_rng(5)
     refused = []
     for _ in range(40):
