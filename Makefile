@@ -14,7 +14,7 @@ TORCH       := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 SHARED      := --numprocesses $(WORKERS) --dist loadfile
 FAST        := -m "not slow" $(SHARED)
 
-.PHONY: demo lint test test-slow coverage test-oldest bench bench-demo sbom clean
+.PHONY: demo docs lint test test-slow coverage test-oldest bench bench-demo sbom clean
 
 demo: $(VENV)/installed-app
 	$(VENV)/bin/python app.py
@@ -44,6 +44,16 @@ bench: $(VENV)/installed-dev
 # Renders the demo data into build/ and writes the figures of the embedded models again, from the shipped weights.
 bench-demo: $(VENV)/installed-dev
 	$(VENV)/bin/python -m training.demo.bundle --data build/demo
+
+# The documentation site, in build/site. It reads the sources without importing them: torch is not needed.
+docs: build/docs/installed
+	build/docs/bin/mkdocs build --strict --quiet
+
+build/docs/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv build/docs
+	$(PYTHON) -c 'import tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*extras["docs"], sep="\n")' > build/docs/requirements.txt
+	build/docs/$(PIP_INSTALL) --constraint constraints.txt --requirement build/docs/requirements.txt
+	@touch $@
 
 # Packages of the environment with versions and licences (CycloneDX), by a tool in a venv of its own.
 sbom: $(VENV)/installed-app

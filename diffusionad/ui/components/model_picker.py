@@ -8,7 +8,6 @@ import gradio as gr
 from diffusionad.ui.components.events import BACKGROUND, run_model_on
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import NO_MODEL_CARD, model_card
-from diffusionad.ui.components.static_files import read_static_file
 from diffusionad.ui.serving.model_registry import ModelRegistry
 
 
@@ -46,7 +45,6 @@ class ModelPicker:
         chosen = self.model.input(self.choose, [self.model, page.session], outputs, **heavy)
         # A model that could not be loaded is not in use.
         chosen.failure(lambda session: session.model, page.session, self.model, **BACKGROUND)
-        chosen.success(None, js=read_static_file("permalink.js"), **BACKGROUND)
         page.session.change(self.show_card, page.session, self.card, **BACKGROUND)
         gr.on([self.load.click, self.own.submit], self.choose_own, [self.own, page.session], outputs, **heavy)
 

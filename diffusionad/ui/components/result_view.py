@@ -69,7 +69,7 @@ class ResultView:
             elem_id="threshold",
         )
         with gr.Row(elem_id="display"):
-            self.view = gr.Radio(VIEWS, value=VIEWS[0], label="Show", elem_id="view", min_width=520)
+            self.view = gr.Radio(VIEWS, value=VIEWS[0], label="Show", elem_id="view", min_width=640)
             self.opacity = gr.Slider(
                 0, 1, 0.5, step=0.05, label="Opacity", buttons=[], elem_id="opacity", scale=2, min_width=140
             )

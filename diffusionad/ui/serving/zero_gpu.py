@@ -11,14 +11,16 @@ from PIL import Image
 from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
 from diffusionad.ui.serving.explain import explain
 
+
+def _no_gpu(duration: Any) -> Callable[[Any], Any]:
+    """Return a decorator that does nothing."""
+    return lambda function: function
+
+
 try:
     from spaces import GPU  # installed on Spaces only; does nothing on hardware other than ZeroGPU
 except ImportError:
-
-    def GPU(duration: Any) -> Callable[[Any], Any]:  # noqa: N802
-        """Return a decorator that does nothing."""
-        return lambda function: function
-
+    GPU = _no_gpu
 
 START_SECONDS = 10  # of a lent process: weights to the GPU, first kernels
 CALL_SECONDS = 0.1  # upper bound of one UNet call for one picture or tile on a GPU

@@ -138,7 +138,7 @@ class InspectTab:
         # The first verdict of a session does not scroll.
         for event in (inspected, example, brought, uploaded, handed):
             event.success(None, js=read_static_file("scroll_to_verdict.js"), **BACKGROUND)
-        for event in (example, brought, uploaded):
+        for event in (example, brought, uploaded, first):  # the address names what is shown
             event.success(None, js=read_static_file("permalink.js"), **BACKGROUND)
         # After a failed click on the button the old verdict stays; it is still that of the picture.
         for event in (example, brought, uploaded, handed, first):
