@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from diffusionad.cli.options import CannotRun, run
+from diffusionad.cli.options import CannotRun, announce, run
 
 from .push_options import check_dry_run, push_options
 from .training_data import KNOWN
@@ -71,6 +71,7 @@ def push_command(
 ) -> None:
     """Publish a finished run on the Hugging Face Hub, with its figures and the licence of its pictures."""
     check_dry_run(dry_run, output)
+    announce(f"Reading {run_folder} ...")
 
     from .publish import Push, push, write_folders
     from .repo_folder import describe

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 import diffusionad
-from diffusionad.cli.options import CannotRun, run
+from diffusionad.cli.options import CannotRun, announce, run
 
 from .push_options import check_dry_run, check_empty, push_options
 
@@ -68,6 +68,7 @@ def push_space_command(
 ) -> None:
     """Publish the screens as a Space on the Hugging Face Hub."""
     check_dry_run(dry_run, output)
+    announce(f"Collecting the files of {repo_id} ...")
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = output or Path(temporary)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from diffusionad.cli.options import (
+    announce,
     data_option,
     model_option,
     output_option,
@@ -93,6 +94,9 @@ def train_command(
             raise click.UsageError(f"{name} says how the run is published; give --push-to-hub ORG/NAME, too.")
     if more_minutes and category == "all":
         raise click.UsageError("--more-minutes trains one run on; name its category.")
+
+    if IS_MAIN_PROCESS:
+        announce(f"Reading {path} ...")
 
     def push(run: Path, repo_id: str) -> None:
         from .trainer.sweep import push_to_hub as push_run

@@ -52,6 +52,31 @@ def test_help_and_version_answer_in_under_a_second(arguments):
     assert answers_within(1, "-m", "diffusionad", *arguments)
 
 
+FIRST_WORD = """
+import os, sys
+from diffusionad.cli.main import main
+class Terminal:
+    def isatty(self): return True
+    def write(self, text):
+        print(text, *sorted({"torch", "numpy", "huggingface_hub"} & set(sys.modules)), flush=True)
+        os._exit(0)
+sys.stderr = Terminal()
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "photos"], "Reading photos ..."),
+        (["push", "--run", "runs/bolt", "--repo-id", "org/bolt"], "Reading runs/bolt ..."),
+        (["push-space", "--repo-id", "org/space"], "Collecting the files of org/space ..."),
+    ],
+)
+def test_a_command_says_its_first_word_before_anything_heavy_is_imported(arguments, said):
+    assert python("-c", FIRST_WORD, *arguments).stdout == f"{said}\n"
+
+
 def test_app_py_answers_help_without_gradio():
     started = time.perf_counter()
     ran = python(APP, "--help")
