@@ -16,7 +16,7 @@ from .graded import SHAPES
 from .trials import LEVELS, PLACES, SIDES, GoodPicture, Trial, agreement, run_trials
 
 FEWEST_PICTURES = 3
-GOOD_PICTURES = 24  # more would spend the time on their first inspection
+GOOD_PICTURES = 12  # more would spend the time on their first inspection
 # Shares of the time after which no further good picture is taken, and no further damaged one.
 GOODS_UNTIL, TRIALS_UNTIL = 0.25, 0.9
 SMALL = 0.05  # of the shorter side: defects that the map of places counts
@@ -162,6 +162,11 @@ def sentences_of(certificate: dict[str, Any]) -> list[str]:
     return texts
 
 
+def _plainness(line: dict[str, Any], small: float) -> tuple[bool, bool, float]:
+    is_small = line["size"] <= small
+    return line["interval"][1] is None, not is_small, line["levels"] if is_small else line["size"]
+
+
 def _family_sentence(certificate: dict[str, Any], shape: str) -> str:
     lines = [
         (line, family["tone"])
@@ -173,7 +178,9 @@ def _family_sentence(certificate: dict[str, Any], shape: str) -> str:
     largest = SIDES[-1] * certificate["side_pixels"]
     if not lines:
         return f"No {shape} up to {largest:.0f} pixels and {LEVELS[-1]} levels are found 95 times in 100."
-    line, tone = min(lines, key=lambda pair: (pair[0]["levels"], pair[0]["size"]))
+    # The faintest contrast that is found while small says most; a line without an upper end says least.
+    small = SMALL * certificate["side_pixels"]
+    line, tone = min(lines, key=lambda pair: _plainness(pair[0], small))
     low, high = (f"{value:.0f}" if value else f"more than {largest:.0f}" for value in line["interval"])
     grains = line["levels"] / max(certificate["grain_levels"], 0.1)
     text = f"{tone.capitalize()} {shape} of {line['levels']} levels ({grains:.1f} times the grain)"

@@ -1,8 +1,8 @@
 """Paste graded defects on good pictures and look whether the map marks their place.
 
-Up to four defects share a picture, half a side apart: found means that the map rises above the pixel
+Several defects share a picture, half a side apart: found means that the map rises above the pixel
 threshold at the defect, at a place that is not marked on the good picture. This tells where a defect is
-missed, at a quarter of the price. A verdict needs a defect a picture; `agreement` compares both on a sample.
+missed, at a fraction of the price. A verdict needs a defect a picture; `agreement` compares both on a sample.
 """
 
 import itertools
@@ -17,13 +17,17 @@ import numpy as np
 from diffusionad import DiffusionADPipeline, read_image
 
 from ..evaluation.localisation import dilate
-from ..synthesis.defects import grain_of
+from ..synthesis.defects import grain_of, random_point
 from ..synthesis.foreground import foreground_mask
 from .graded import SHAPES, Grade, paste
 
 SIDES = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2)  # sizes, as fractions of the shorter side
 LEVELS = (6, 12, 24, 48, 96)
 PLACES = 8  # rows and columns of the grid of places
+APART = 0.5  # of the shorter side, between defects of a picture
+DEFECTS = 6  # on a picture at most; a long one has room for them
+TRIES = 40  # places for a defect
+ON_PART = 0.5  # of the pixels of a defect at least; a thin part has no room for large ones
 AGREEMENT_PICTURES = 12
 
 
@@ -75,20 +79,23 @@ def grades_of(side: int, rng: np.random.Generator) -> Iterator[Grade]:
 def _damage(
     good: GoodPicture, grades: Iterator[Grade], index: int, count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[tuple[Trial, np.ndarray]]]:
-    """Paste up to `count` defects half a side apart; return the picture, and a mask with each defect."""
+    """Paste up to `count` defects on the part, apart; return the picture, and a mask with each defect."""
     pixels, pasted = good.pixels, []
     height, width = pixels.shape[:2]
-    half = PLACES // 2
-    first = rng.integers(half, size=2)
-    for shift in rng.permutation(4)[:count]:
-        row, column = int(first[0] + half * (shift // 2)), int(first[1] + half * (shift % 2))
-        y, x = (row + rng.random()) * height / PLACES, (column + rng.random()) * width / PLACES
-        grade, angle = next(grades), rng.uniform(0, math.pi)
-        done = paste(pixels, grade, (int(y), int(x)), angle)
-        if done is None or not good.part[done[1]].all() or good.marked[dilate(done[1])].any():
-            continue
-        pixels = done[0]
-        pasted.append((Trial(index, grade, row, column, good.grain, False), done[1]))
+    apart, centres = APART * min(height, width), np.empty((0, 2))
+    for grade in itertools.islice(grades, count):
+        # The grade waits for a place: dropping it would leave out the large and the strong ones.
+        for _ in range(TRIES):
+            y, x = random_point(good.part, rng)
+            if (np.hypot(*(centres - (y, x)).T) < apart).any():
+                continue
+            done = paste(pixels, grade, (y, x), rng.uniform(0, math.pi))
+            if done is None or good.part[done[1]].mean() < ON_PART or good.marked[dilate(done[1])].any():
+                continue
+            pixels, centres = done[0], np.vstack([centres, (y, x)])
+            place = y * PLACES // height, x * PLACES // width
+            pasted.append((Trial(index, grade, *place, good.grain, False), done[1]))
+            break
     return pixels, pasted
 
 
@@ -115,7 +122,7 @@ def run_trials(
     trials: list[Trial] = []
     for i in range(pictures):
         index = i % len(goods)
-        pixels, pasted = _damage(goods[index], grades, index, 4, rng)
+        pixels, pasted = _damage(goods[index], grades, index, DEFECTS, rng)
         if pasted:
             output = pipeline(pixels)
             above = output.anomaly_map[0] > output.pixel_threshold
