@@ -37,7 +37,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": WIDTH, "height": APP_HEIGHT})
         page.goto(address, wait_until="domcontentloaded")
-        expect(page.locator("#verdict .word")).to_contain_text("ANOMALOUS", timeout=SLOW)
+        expect(page.locator("#verdict .word")).to_contain_text("DEFECTIVE", timeout=SLOW)
         photograph(page, IMAGES / "app.png")
         page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
         write_gif(list(paint(page)), IMAGES / "demo.gif")
@@ -49,7 +49,7 @@ def photograph(page: Page, path: Path) -> None:
     """Photograph the first screen, with the defect that is seen best."""
     page.locator("#examples button", has_text="stain").click()
     page.wait_for_timeout(1000)  # until the previous verdict has gone
-    expect(page.locator("#verdict .word")).to_contain_text("ANOMALOUS", timeout=SLOW)
+    expect(page.locator("#verdict .word")).to_contain_text("DEFECTIVE", timeout=SLOW)
     expect(page.locator("#repaired img").first).to_be_visible(timeout=SLOW)
     page.wait_for_timeout(1500)
     page.mouse.move(0, 0)

@@ -68,6 +68,7 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         library_name="diffusers",
         model_name=_name(publication.repo_id),
         eval_results=results,
+        **_thumbnail(publication),
     )
     return _render(
         "model_card.md.jinja",
@@ -126,6 +127,13 @@ def index_card(runs: dict[str, FinishedRun], publication: Publication) -> str:
         labels=list(columns.values()),
         means=means,
     )
+
+
+def _thumbnail(publication: Publication) -> dict[str, str]:
+    """Return the picture that links to the repository show; nothing without a panel."""
+    if publication.panel is None:
+        return {}
+    return {"thumbnail": f"https://huggingface.co/{publication.repo_id}/resolve/main/{publication.panel}"}
 
 
 def _front_matter(publication: Publication, **values: Any) -> str:

@@ -39,6 +39,12 @@ def test_the_card_has_the_front_matter_that_the_hub_reads(finished):
     assert "!!" not in card_of(finished).content.split("---\n")[1]  # no Python objects
 
 
+def test_a_link_to_the_model_shows_its_panel_if_it_has_one(finished):
+    shown = card_of(finished, panel="panel.png").data.to_dict()
+    assert shown["thumbnail"] == "https://huggingface.co/org/model/resolve/main/panel.png"
+    assert "thumbnail" not in card_of(finished).data.to_dict()
+
+
 def test_the_card_gives_the_figures_as_results_of_the_category(finished):
     results = card_of(finished).data.eval_results
     assert {result.metric_type: result.metric_value for result in results} == {
