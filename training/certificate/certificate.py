@@ -54,7 +54,7 @@ def certify(
     """
     check(pipeline, paths, output)
     start, seconds = time.monotonic(), 60 * max_minutes
-    goods = []
+    goods: list[GoodPicture] = []
     for index in np.random.default_rng(seed).permutation(len(paths))[:GOOD_PICTURES]:
         if len(goods) >= FEWEST_PICTURES and time.monotonic() > start + GOODS_UNTIL * seconds:
             break

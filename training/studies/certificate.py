@@ -106,7 +106,7 @@ def compare(certificate: dict[str, Any], records: list[Record], found: dict[str,
         records: defective pictures with masks.
         found: whether a picture was called defective, by "defect/name".
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for record in records:
         name = f"{record.defect}/{record.image.name}"
         picture = read_image(record.image)
@@ -118,18 +118,21 @@ def compare(certificate: dict[str, Any], records: list[Record], found: dict[str,
         }
         rows.append({"file": name, "found": found[name], "predicted": rates, "defects": len(defects)})
     hits = np.array([row["found"] for row in rows])
-    result: dict[str, Any] = {"pictures": len(rows), "found": float(hits.mean()), "readings": {}}
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(rows), size=(REPLICATES, len(rows)))
-    result["found_interval"] = _interval(hits[drawn].mean(axis=1))
+    drawn = np.random.default_rng(0).integers(len(rows), size=(REPLICATES, len(rows)))
+    result: dict[str, Any] = {
+        "pictures": len(rows),
+        "found": float(hits.mean()),
+        "found_interval": _interval(hits[drawn].mean(axis=1)),
+        "readings": {},
+    }
     for reading in READINGS:
-        rates = np.array([row["predicted"][reading] for row in rows])
+        predictions = np.array([row["predicted"][reading] for row in rows])
         result["readings"][reading] = {
-            "predicted": float(rates.mean()),
-            "predicted_minus_found": float((rates - hits).mean()),
-            "interval": _interval((rates - hits)[drawn].mean(axis=1)),
-            "ranks": _ranks(rates, hits),
-            "bins": [_bin(rates, hits, low, high) for low, high in BINS],
+            "predicted": float(predictions.mean()),
+            "predicted_minus_found": float((predictions - hits).mean()),
+            "interval": _interval((predictions - hits)[drawn].mean(axis=1)),
+            "ranks": _ranks(predictions, hits),
+            "bins": [_bin(predictions, hits, low, high) for low, high in BINS],
         }
     return result | {"rows": rows}
 
