@@ -89,7 +89,9 @@ def certify(
 def check(pipeline: DiffusionADPipeline, paths: Sequence[Path], output: Path) -> None:
     """Raise ValueError where no certificate can be made."""
     if len(paths) < FEWEST_PICTURES:
-        raise ValueError(f"{len(paths)} good pictures are too few; give {FEWEST_PICTURES} or more")
+        raise ValueError(
+            f"a certificate needs {FEWEST_PICTURES} good pictures or more, not {len(paths)}; give more"
+        )
     if pipeline.config.calibration is None:
         raise ValueError("the model is not calibrated; run `diffusionad calibrate` first")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -157,8 +159,14 @@ def sentences_of(certificate: dict[str, Any]) -> list[str]:
     tried, found = (np.array(certificate["where"][name]) for name in ("tried", "found"))
     rim = np.ones_like(tried, bool)
     rim[1:-1, 1:-1] = False
-    text = f"Of small defects, {found[~rim].sum()} of {tried[~rim].sum()} are found inside the picture"
-    texts.append(f"{text}, {found[rim].sum()} of {tried[rim].sum()} in its outer eighth.")
+    inside, outside = (
+        f"{found[of].sum()} of {tried[of].sum()} are found" if tried[of].any() else "none was tried"
+        for of in (~rim, rim)
+    )
+    small = f"{SMALL * certificate['side_pixels']:.0f}"
+    texts.append(
+        f"Of defects up to {small} pixels, {inside} inside the picture, {outside} in its outer eighth."
+    )
     return texts
 
 

@@ -5,8 +5,9 @@
 DIR is what `diffusionad certify RUN/pipeline` wrote. Size and contrast of each real defect are measured from
 its true mask; the certificate says how often a synthetic defect like it is found; `RUN/scores.csv` says
 whether the picture was called defective. A defect is taken for a dot of its area, and where it is long also
-for a scratch of its length, whichever is found more often. Its contrast has two readings: the mean over the
-mask, which light and dark parts of a defect cancel, and its strongest tenth.
+for a scratch of its length, whichever is found more often. Its contrast has two readings that bracket it: the
+mean over the mask, which light and dark parts of a defect cancel, and its strongest tenth, which the part's
+own texture under the mask raises. Both are taken from the median around the defect.
 """
 
 import csv
@@ -76,13 +77,12 @@ def _measured(grey: np.ndarray, inside: np.ndarray, ring: np.ndarray) -> RealDef
     around = float(np.median(grey[ring]))
     change = grey[inside] - around
     mean = float(change.mean())
-    # The grain reaches the quantile, too: what the ring has of it is taken off.
-    strongest = np.quantile(np.abs(change), STRONGEST) - np.quantile(np.abs(grey[ring] - around), STRONGEST)
+    strongest = float(np.quantile(np.abs(change), STRONGEST))
     return RealDefect(
         2 * math.sqrt(area / math.pi),
         float(long),
         bool(long > LONG * short),
-        {"mean": mean, "strongest": math.copysign(max(float(strongest), 0.0), mean)},
+        {"mean": mean, "strongest": math.copysign(strongest, mean)},
     )
 
 

@@ -15,7 +15,7 @@ from diffusionad.cli.main import main
 from diffusionad.files import file_sha256
 from diffusionad.loading.model_metrics import checked_metrics
 from diffusionad.ui.tabs.about import figures
-from training.certificate.certificate import certify
+from training.certificate.certificate import certify, sentences_of
 from training.certificate.fit import fit_rate, size_found
 from training.certificate.graded import HARD, SHAPES, Grade, paste
 from training.certificate.trials import GoodPicture, agreement, run_trials
@@ -95,6 +95,14 @@ def test_a_certificate_is_the_same_for_the_same_seed(tiny_pipeline, good, tmp_pa
     assert (tmp_path / "a" / "rates.png").is_file() and (tmp_path / "a" / "where.png").is_file()
 
 
+def test_the_third_sentence_says_where_no_defect_was_tried():
+    tried, nowhere = np.zeros((8, 8), int), np.zeros((8, 8), int)
+    tried[3, 3] = 4
+    where = {"tried": tried.tolist(), "found": nowhere.tolist()}
+    *_, last = sentences_of({"families": [], "where": where, "side_pixels": 200, "grain_levels": 2.0})
+    assert "up to 10 pixels, 0 of 4 are found inside the picture, none was tried in its outer" in last
+
+
 def test_a_shorter_time_gives_the_first_trials_of_a_longer_one(tiny_pipeline, good):
     goods = [GoodPicture(tiny_pipeline, path) for path in good]
     short, long = (run_trials(tiny_pipeline, goods, n, math.inf, seed=3) for n in (3, 8))
@@ -125,7 +133,7 @@ def test_the_command_says_in_one_sentence_why_it_cannot_run(tiny_model_folder, g
     output = tmp_path / "out"
     base = ["certify", str(tiny_model_folder), "--output", str(output), "--pictures", "4", "--data"]
     assert main([*base, str(good[0])]) == 2
-    assert "1 good pictures are too few; give 3 or more" in capsys.readouterr().err
+    assert "a certificate needs 3 good pictures or more, not 1" in capsys.readouterr().err
     output.mkdir()
     (output / "mine.txt").touch()
     assert main([*base, str(good[0].parent)]) == 2
