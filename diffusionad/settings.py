@@ -32,6 +32,7 @@ SCORE_SETTINGS = (
 # what the guidance gives; the settings below then mean nothing.
 DENOISING = ("guided", "distilled")
 OF_GUIDANCE = ("t_coarse", "guidance_weight", "num_inference_steps", "num_noise_samples")
+LEARNT = ("t_fine", "seed")  # the noise that a distilled model was taught with, and no other
 
 MAX_SIDE = 2**16  # pixels to which pictures are scaled; their area is limited where they are cut into tiles
 MAX_IMAGE_SIZE = 2**13  # of the square that the networks see, pixels: its noise takes memory in every call
@@ -101,8 +102,16 @@ def check_settings(
 
 
 def check_overrides(saved: dict[str, Any], given: dict[str, Any]) -> None:
-    """Raise a ValueError where a distilled model is given a setting of the guidance that it has learnt."""
-    for name in OF_GUIDANCE:
+    """Raise a ValueError where a model is given what its networks have learnt otherwise.
+
+    How a model denoises is learnt; a distilled one has learnt the guidance and its noise, too.
+    """
+    if given.get("denoising", saved["denoising"]) != saved["denoising"]:
+        raise ValueError(
+            f"`denoising` is {given['denoising']!r}, but the networks of this model have learnt "
+            f"{saved['denoising']!r}; leave it out, or make a distilled model by `diffusionad distill`."
+        )
+    for name in (*OF_GUIDANCE, *LEARNT):
         if saved["denoising"] == "distilled" and given.get(name, saved[name]) != saved[name]:
             raise ValueError(
                 f"`{name}` is {given[name]!r}, but this model is distilled: it denoises once, from one noise "

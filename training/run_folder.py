@@ -194,7 +194,7 @@ def prolong(output: Path, wanted: TrainConfig, minutes: float) -> TrainConfig:
 def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
     """Return the config of the run in `output`, with its resolved steps, precision and bit depth.
 
-    Folders of pictures are those of `wanted`: `sets_of_run` compares what is in them.
+    Folders of pictures, and of a teacher, are those of `wanted`: what is in them is compared.
 
     Raises:
         ValueError: other settings than the wanted ones; the message shows the differences.
@@ -207,6 +207,7 @@ def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
             resolved_there = section == "optim" and key in UNRESOLVED and UNRESOLVED[key] == value
             resolved_there |= (section, key, value) == ("data", "bit_depth", 0)  # found in the pictures
             may_move = section == "data" and key in LISTED_FOLDERS and bool(value) == bool(old)
+            may_move |= (section, key) == ("distillation", "teacher")  # its hash is compared
             same_place = key in OTHER_PATHS and os.path.realpath(value) == os.path.realpath(old)
             if value != old and not (resolved_there or may_move or same_place):
                 differences.append(f"{section}.{key} was {old!r}, now {value!r}")
@@ -216,7 +217,10 @@ def same_config(output: Path, wanted: TrainConfig) -> TrainConfig:
             "Take the settings of the run, or start another one."
         )
     found = {name: getattr(wanted.data, name) for name in LISTED_FOLDERS}
-    return dataclasses.replace(stored, data=dataclasses.replace(stored.data, **found))
+    distillation = dataclasses.replace(stored.distillation, teacher=wanted.distillation.teacher)
+    return dataclasses.replace(
+        stored, data=dataclasses.replace(stored.data, **found), distillation=distillation
+    )
 
 
 def what_is_left(output: Path) -> str:

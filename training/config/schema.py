@@ -210,6 +210,7 @@ class DistillationConfig:
     """A student that learns from a finished pipeline what it says, to say it in one pass."""
 
     teacher: str = ""  # folder of the pipeline; empty: training from pictures alone
+    teacher_sha256: str = ""  # of its weights and settings; `--resume` goes on with no other one
     num_noise_samples: int = 0  # draws that the teacher averages; 0: as saved
     map_weight: float = 1.0  # of the cross entropy to the teacher's map, beside the loss to the masks
 

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from diffusionad.loading.fingerprint import pipeline_sha256
 from diffusionad.loading.model_files import read_json
 
 from ..config.loader import from_dict, load_config, with_overrides
@@ -88,11 +89,11 @@ def student_config(model: Path, data: str | None, settings: Settings) -> TrainCo
     for section, student in STUDENT.items():
         values[section] |= student
     side = saved["image_size"]
-    if saved["resize_mode"] == "tile":
+    if saved.get("resize_mode") == "tile":  # models of the first weeks do not say it: they stretch
         # One pass over all of a square picture in place of overlapping tiles.
-        side = min(saved["shorter_side"] or SIDE_MAX, SIDE_MAX) // BLOCK * BLOCK
+        side = min(saved.get("shorter_side") or SIDE_MAX, SIDE_MAX) // BLOCK * BLOCK
     t_fine = saved["t_fine"]
     values["data"] |= {"image_size": side, "path": data or base.data.path}
     values["diffusion"] |= {"t_fine": t_fine, "train_t_fine": [t_fine, t_fine + 1], "num_noise_samples": 1}
-    values["distillation"]["teacher"] = str(pipeline)
+    values["distillation"] |= {"teacher": str(pipeline), "teacher_sha256": pipeline_sha256(pipeline)}
     return settings.config(values["data"]["path"], from_dict(with_overrides(values, list(settings.set))))

@@ -64,17 +64,26 @@ def test_a_student_is_calibrated_tested_and_compared_with_its_teacher(teacher, s
     assert losses.keys() >= {"reconstruction", "segmentation", "map"}
 
 
-def test_a_student_resumes_bit_for_bit(teacher, student, tmp_path) -> None:
-    output = tmp_path / "student"
+def test_a_student_resumes_bit_for_bit_where_its_teacher_lies_by_now(teacher, student, tmp_path) -> None:
+    output, moved = tmp_path / "student", tmp_path / "teacher"
     shutil.copytree(student, output)
+    shutil.copytree(teacher, moved)
     shutil.rmtree(output / "checkpoint-4")
     (output / "metrics.json").unlink()
-    assert distill(words(teacher, output, "--max-steps", "4", "--resume")) == 0
+    assert distill(words(moved, output, "--max-steps", "4", "--resume")) == 0
     whole, resumed = (
         torch.load(checkpoints(run)[-1] / "state.pt", weights_only=True) for run in (student, output)
     )
     for network in ("ema_unet", "ema_segmenter"):
         assert all(torch.equal(whole[network][n], resumed[network][n]) for n in whole[network])
+
+
+def test_a_student_goes_on_with_no_other_teacher(teacher, student, tmp_path, capsys) -> None:
+    other = shutil.copytree(teacher, tmp_path / "teacher")
+    settings = json.loads((other / "pipeline/model_index.json").read_text())
+    (other / "pipeline/model_index.json").write_text(json.dumps({**settings, "guidance_weight": 0.5}))
+    assert distill(words(other, student, "--max-steps", "4", "--resume")) == 2
+    assert "distillation.teacher_sha256 was" in capsys.readouterr().err
 
 
 def test_it_says_the_same_alone_and_in_a_batch_and_its_noise_matters(student, make_pictures) -> None:
@@ -88,9 +97,15 @@ def test_it_says_the_same_alone_and_in_a_batch_and_its_noise_matters(student, ma
 
 @pytest.mark.parametrize(
     "setting",
-    [{"t_coarse": 350}, {"guidance_weight": 0.5}, {"num_noise_samples": 2}, {"num_inference_steps": 5}],
+    [
+        {"t_coarse": 350},
+        {"guidance_weight": 0.5},
+        {"num_noise_samples": 2},
+        {"num_inference_steps": 5},
+        {"t_fine": 90},
+    ],
 )
-def test_settings_of_the_guidance_are_refused(student, setting, make_pictures) -> None:
+def test_what_a_student_has_learnt_cannot_be_set(student, setting, make_pictures) -> None:
     pipeline = DiffusionADPipeline.from_pretrained(student / "pipeline")
     [name] = setting
     with pytest.raises(ValueError, match=f"`{name}`.*distilled"):
@@ -98,6 +113,13 @@ def test_settings_of_the_guidance_are_refused(student, setting, make_pictures) -
     with pytest.raises(ValueError, match=f"`{name}`.*distilled"):
         pipeline.configure(**setting)
     pipeline(make_pictures(1, side=32), **{name: pipeline.config[name]})  # as the page does
+
+
+def test_how_a_model_denoises_cannot_be_renamed(student, teacher) -> None:
+    for folder, other in ((student, "guided"), (teacher, "distilled")):
+        pipeline = DiffusionADPipeline.from_pretrained(folder / "pipeline")
+        with pytest.raises(ValueError, match="`denoising`.*have learnt"):
+            pipeline.configure(denoising=other)
 
 
 def test_the_steps_of_a_student_are_one_noised_picture_and_its_repair(student, make_pictures) -> None:
