@@ -83,7 +83,7 @@ $(VENV)/installed-app: pyproject.toml requirements.txt $(VENV)/installed-torch
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-app
-	@echo "Installing what training and tests need (about 400 MB): accelerate scikit-learn matplotlib onnxruntime openvino datasets tensorboard playwright mcp pytest ruff mypy"
+	@echo "Installing what training and tests need (about 400 MB): accelerate scikit-learn matplotlib onnxruntime openvino nncf datasets tensorboard playwright mcp pytest ruff mypy"
 	$(PIP) --editable '.[app,mcp,line,train,hub,export,bench,dev]'
 	@touch $@
 

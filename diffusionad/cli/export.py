@@ -1,17 +1,23 @@
 """`diffusionad export`: a model to a graph that runs without torch, with the proof that it says the same."""
 
+import importlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from diffusionad.cli.options import CannotRun, model_option, one_line, output_option
+
+if TYPE_CHECKING:
+    import numpy as np
 
 EPILOG = """\
 \b
 Examples:
   diffusionad export --model runs/bolt/pipeline --output bolt.onnx
   diffusionad export --model runs/bolt/pipeline --format openvino --precision bf16 --output bolt-bf16
+  diffusionad export --model runs/bolt/pipeline --format openvino --precision int8 --output bolt-int8
   diffusionad inspect photos/ --model bolt.onnx --output report
 
 \b
@@ -28,15 +34,15 @@ PICTURES = 24  # of a run's own that are compared
 @click.option("--format", type=click.Choice(("onnx", "openvino")), default="onnx", show_default=True)
 @click.option(
     "--precision",
-    type=click.Choice(("fp32", "bf16")),
+    type=click.Choice(("fp32", "bf16", "int8")),
     default="fp32",
     show_default=True,
-    help="In which the graphs are computed; bf16 with openvino.",
+    help="In which the graphs are computed; bf16 and int8 with openvino.",
 )
 @click.option(
     "--pictures",
     type=click.Path(path_type=Path, exists=True),
-    help="Folder of pictures on which model and export are compared. Default: those that the run was "
+    help="Folder of good pictures on which model and export are compared. Default: those that the run was "
     "calibrated with, or the examples of an embedded model.",
 )
 @output_option("Folder of the export.")
@@ -56,13 +62,26 @@ def export_command(model: str, format: str, precision: str, pictures: Path | Non
         folder = find_folder(model_source(model))
         pipeline = DiffusionADPipeline.from_pretrained(folder)
         compared = pictures_of(folder) if pictures is None else find_images([pictures])
-        parity = export(pipeline, output, compared, format, precision, pipeline_sha256(folder))
+        copies = damaged(compared, pipeline.config.bit_depth) if precision == "int8" else []
+        parity = export(pipeline, output, compared, format, precision, pipeline_sha256(folder), copies)
     except (OSError, ValueError) as error:
         raise CannotRun(one_line(error)) from error
     click.echo(
         f"{output}: {parity.pictures} pictures compared, no verdict differs beyond the margin; maps differ "
         f"by {parity.map_difference:.2g}, scores by {parity.score_difference:.2g} at most."
     )
+    if parity.auroc_loss is not None:
+        click.echo(f"Image AUROC on copies with a defect: {0 - parity.auroc_loss:+.4f}.")
+
+
+def damaged(pictures: list[Path], bit_depth: int | None) -> list["np.ndarray"]:
+    """Return copies of pictures, uint8 [H,W,3], with a dot each that a person would see."""
+    from diffusionad.cli.main import importable
+    from diffusionad.images.image_io import read_image
+
+    graded = importlib.import_module(importable("training.certificate.graded"))
+    copies = (graded.with_dot(read_image(picture, bit_depth=bit_depth)) for picture in pictures)
+    return [copy for copy in copies if copy is not None]
 
 
 def pictures_of(folder: Path) -> list[Path]:

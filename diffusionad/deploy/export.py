@@ -1,11 +1,15 @@
 """Export of a pipeline: graphs, settings beside them, and the proof that both say the same."""
 
 import json
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import diffusionad
-from diffusionad.deploy.about import ABOUT
+from diffusionad.deploy.about import ABOUT, NETWORKS
 from diffusionad.deploy.exported import ExportedPipeline
 from diffusionad.deploy.graph import write_onnx
 from diffusionad.deploy.parity import Parity, compare
@@ -25,16 +29,19 @@ def export(
     format: str = "onnx",
     precision: str = "fp32",
     pipeline_sha256: str | None = None,
+    damaged: Sequence[np.ndarray] = (),
 ) -> Parity:
     """Export a pipeline, compare both on pictures, and keep the export only where no verdict differs.
 
     Args:
         pipeline: on a CPU, in float32, with one step and without a `MarkMemory`.
         output: folder that does not exist yet.
-        pictures: files that both inspect.
+        pictures: files of good parts that both inspect.
         format: "onnx" or "openvino".
-        precision: "fp32", or "bf16" with OpenVINO.
+        precision: "fp32"; with OpenVINO also "bf16", or "int8", which is quantised on the pictures.
         pipeline_sha256: hash of the saved pipeline, to be kept with the export.
+        damaged: uint8 [H,W,3], copies of the pictures with a defect each; needed for "int8", which must tell
+            them from the pictures as well as the pipeline does.
 
     Returns:
         What differs.
@@ -44,6 +51,8 @@ def export(
             verdicts that differ by more than the precision explains. Nothing is left behind.
     """
     check_exportable(pipeline, format, precision)
+    if precision == "int8" and not damaged:
+        raise ValueError("`damaged` is empty; int8 needs copies of the pictures with defects.")
     if not pictures:
         raise ValueError("`pictures` is empty; name real pictures on which pipeline and export are compared.")
     for picture in pictures:  # before a graph is made, which takes half a minute
@@ -56,20 +65,31 @@ def export(
         names = write_onnx(pipeline, partial)
         if format == "openvino":
             names = _to_openvino(partial, names)
-        about = {
+        about: dict[str, Any] = {
             "format": format,
             "precision": precision,
             "diffusionad": diffusionad.__version__,
             "pipeline_sha256": pipeline_sha256,
-            "graphs": {name: file_sha256(partial / name) for name in names},
+            "graphs": dict.fromkeys(names),
             "settings": pipeline.settings(),
             "features": _features(pipeline),
         }
-        (partial / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        parity = compare(pipeline, ExportedPipeline(partial), pictures)
+        _write_about(partial, about)
+        if precision == "int8":
+            from diffusionad.deploy.quantization import quantize
+
+            quantize(ExportedPipeline(partial), partial / f"{NETWORKS}.xml", [*pictures, *damaged])
+            _write_about(partial, about)
+        parity = compare(pipeline, ExportedPipeline(partial), pictures, damaged)
         parity.check(precision)
         (partial / PARITY).write_text(json.dumps(parity.to_dict(), indent=1) + "\n", encoding="utf-8")
     return parity
+
+
+def _write_about(folder: Path, about: dict[str, Any]) -> None:
+    """Write exported.json, with the hashes of the graphs as they are."""
+    about["graphs"] = {name: file_sha256(folder / name) for name in about["graphs"]}
+    (folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
 def check_exportable(pipeline: DiffusionADPipeline, format: str, precision: str) -> None:
@@ -81,6 +101,8 @@ def check_exportable(pipeline: DiffusionADPipeline, format: str, precision: str)
     if format == "onnx" and precision != "fp32":
         raise ValueError(f"`precision` is {precision!r}, but ONNX Runtime computes in fp32; use openvino.")
     check_installed("onnx" if format == "onnx" else "openvino")
+    if precision == "int8" and find_spec("nncf") is None:
+        raise ValueError("`nncf` is not installed; pip install 'diffusionad[export]'.")
     if pipeline.config.num_inference_steps > 1:
         raise ValueError(
             f"`num_inference_steps` is {pipeline.config.num_inference_steps}; only one step is exported: "

@@ -208,11 +208,15 @@ class ExportedPipeline:
     def set_progress_bar_config(self, **_: Any) -> None:
         """Do nothing: there is no progress bar."""
 
+    def to_input(self, tiles: np.ndarray) -> np.ndarray:
+        """Return what the networks' graph takes, float32 [M,3,S,S], of tiles [M,S,S,3] in [0, 1]."""
+        low, high = (np.float32(value) for value in self.config.input_range)
+        return low + (high - low) * np.ascontiguousarray(tiles.transpose(0, 3, 1, 2))
+
     def _look(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return maps [M,S,S] and reconstructions [M,S,S,3] of tiles [M,S,S,3], all in [0, 1]."""
         low, high = (np.float32(value) for value in self.config.input_range)
-        x_0 = low + (high - low) * np.ascontiguousarray(tiles.transpose(0, 3, 1, 2))
-        anomaly_map, x_0_hat = self.networks(x_0)
+        anomaly_map, x_0_hat = self.networks(self.to_input(tiles))
         reconstruction = ((x_0_hat - low) / (high - low)).clip(0, 1).transpose(0, 2, 3, 1)
         return anomaly_map[:, 0].clip(0, 1), reconstruction
 

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import mannwhitneyu
 
 from diffusionad.deploy.exported import ExportedPipeline
 from diffusionad.pipeline import DiffusionADPipeline
 
 # Largest difference of a score that a precision explains. A verdict may flip only where the score is that
 # near the threshold.
-MARGINS = {"fp32": 1e-3, "bf16": 0.05}
+MARGINS = {"fp32": 1e-3, "bf16": 0.05, "int8": 0.05}
 MAP_DIFFERENCE = 1e-3  # in fp32
+AUROC_LOSS = 0.005  # in int8, whose scores all move, so that only their order tells
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,15 @@ class Parity:
         map_difference: largest absolute difference of a map pixel, in [0, 1].
         score_difference: largest absolute difference of a score.
         flips: pictures whose verdict differs, by file, with the distance of their score to the threshold.
+        auroc_loss: image AUROC that the export loses on copies of the pictures with a defect; None where
+            there were none.
     """
 
     pictures: int
     map_difference: float
     score_difference: float
     flips: dict[str, float]
+    auroc_loss: float | None = None
 
     def check(self, precision: str) -> None:
         """Raise a ValueError where more differs than the precision explains."""
@@ -42,6 +47,13 @@ class Parity:
                 f"the export is not kept: {len(wrong)} of {self.pictures} verdicts differ, such as that of "
                 f"`{name}`, {gap:.2g} from the threshold (margin {margin:g}); export it in fp32."
             )
+        if precision == "int8":
+            if self.auroc_loss is None or self.auroc_loss > AUROC_LOSS:
+                raise ValueError(
+                    f"the export is not kept: it loses {self.auroc_loss} of image AUROC on pictures with a "
+                    f"defect, more than {AUROC_LOSS}; export it in bf16 or fp32."
+                )
+            return
         limits = {"score": margin} | ({"map": MAP_DIFFERENCE} if precision == "fp32" else {})
         found = {"score": self.score_difference, "map": self.map_difference}
         for what, limit in limits.items():
@@ -56,19 +68,42 @@ class Parity:
         return asdict(self)
 
 
-def compare(pipeline: DiffusionADPipeline, exported: ExportedPipeline, pictures: Sequence[Path]) -> Parity:
+def compare(
+    pipeline: DiffusionADPipeline,
+    exported: ExportedPipeline,
+    pictures: Sequence[Path],
+    damaged: Sequence[np.ndarray] = (),
+) -> Parity:
     """Inspect pictures with a pipeline and its export.
+
+    Args:
+        pipeline: what was exported.
+        exported: what came of it.
+        pictures: good ones.
+        damaged: copies of good pictures with a defect each, [H,W,3].
 
     Raises:
         ValueError: a picture that cannot be used.
         FileNotFoundError: no such picture.
     """
-    maps, scores, flips = 0.0, 0.0, {}
+    maps, scores, flips, of_good = 0.0, 0.0, {}, []
     pipeline.set_progress_bar_config(disable=True)
     for picture in pictures:
         ours, theirs = pipeline(str(picture)), exported(str(picture))
         maps = max(maps, float(np.abs(ours.anomaly_map[0] - theirs.anomaly_map[0]).max()))
         scores = max(scores, float(abs(ours.score[0] - theirs.score[0])))
+        of_good.append((ours.score[0], theirs.score[0]))
         if bool(ours.is_anomalous[0]) != bool(theirs.is_anomalous[0]):
             flips[picture.name] = float(abs(ours.score[0] - ours.threshold))
-    return Parity(len(pictures), maps, scores, flips)
+    loss = None
+    if damaged:
+        of_damaged = [(pipeline(picture).score[0], exported(picture).score[0]) for picture in damaged]
+        pairs = zip(zip(*of_good, strict=True), zip(*of_damaged, strict=True), strict=True)
+        of_ours, of_theirs = (_auroc(good, defective) for good, defective in pairs)
+        loss = float(of_ours - of_theirs)
+    return Parity(len(pictures), maps, scores, flips, loss)
+
+
+def _auroc(good: Sequence[float], defective: Sequence[float]) -> float:
+    """Return the share of pairs in which the defective picture has the higher score; a tie counts half."""
+    return mannwhitneyu(defective, good).statistic / (len(good) * len(defective))

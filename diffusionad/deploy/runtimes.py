@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 FORMATS = {"onnx": "onnxruntime", "openvino": "openvino"}  # and the package that runs each
-PRECISIONS = {"fp32": "f32", "bf16": "bf16"}  # and OpenVINO's name
+# And the name of what OpenVINO computes in, where a graph does not say otherwise: an int8 one does.
+PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 Graph = Callable[[np.ndarray], list[np.ndarray]]
 

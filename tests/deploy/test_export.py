@@ -87,7 +87,8 @@ def test_tiles_noise_draws_and_pretrained_features_are_exported_too(tiled, pictu
 
 @pytest.mark.slow
 def test_a_distilled_model_is_exported_for_any_number_of_tiles(tiny_model_folder, pictures, tmp_path):
-    pipeline = DiffusionADPipeline.from_pretrained(tiny_model_folder, denoising="distilled", calibration=None)
+    pipeline = DiffusionADPipeline.from_pretrained(tiny_model_folder, calibration=None)
+    pipeline.register_to_config(denoising="distilled")  # as a student is saved
     assert export(pipeline, tmp_path / "student", pictures).map_difference < 1e-3
 
 
@@ -212,7 +213,7 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(fresh_pipeli
 
     refused("`format` is 'tflite'", format="tflite")
     refused("computes in fp32; use openvino", precision="bf16")
-    refused("`precision` is 'int8'", format="openvino", precision="int8")
+    refused("`precision` is 'int4'", format="openvino", precision="int4")
     refused("`pictures` is empty", pictures=[])
     fresh_pipeline.configure(num_inference_steps=2)
     refused("only one step is exported")
@@ -234,6 +235,38 @@ def test_verdicts_that_flip_beyond_the_margin_are_not_kept():
         Parity(5, 0.5, 0.0, {}).check("fp32")
     with pytest.raises(ValueError, match="a score differs by nan"):
         Parity(5, 0.0, float("nan"), {}).check("bf16")
+
+
+def test_int8_is_kept_where_it_tells_defects_as_well():
+    Parity(5, 0.3, 0.2, {"near.png": 0.01}, auroc_loss=0.004).check("int8")
+    with pytest.raises(ValueError, match=r"loses 0\.02 of image AUROC.*bf16"):
+        Parity(5, 0.0, 0.0, {}, auroc_loss=0.02).check("int8")
+    with pytest.raises(ValueError, match="verdicts differ"):
+        Parity(5, 0.0, 0.0, {"far.png": 0.2}, auroc_loss=0.0).check("int8")
+
+
+def test_int8_needs_openvino_and_pictures_with_defects(fresh_pipeline, pictures, tmp_path):
+    with pytest.raises(ValueError, match="ONNX Runtime computes in fp32"):
+        export(fresh_pipeline, tmp_path / "a", pictures, "onnx", "int8")
+    with pytest.raises(ValueError, match="`damaged` is empty"):
+        export(fresh_pipeline, tmp_path / "b", pictures, "openvino", "int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_command_exports_int8_and_says_what_it_loses(tiny_model_folder, pictures, tmp_path, capsys):
+    pytest.importorskip("nncf", reason="the extra [export] is not installed")
+    words = ["--model", str(tiny_model_folder), "--pictures", str(pictures[0].parent)]
+    words += ["--format", "openvino", "--precision", "int8", "--output", str(tmp_path / "int8")]
+    status = run(export_command, words, "diffusionad export")
+    said = capsys.readouterr()
+    if status == 0:  # an untrained model may or may not tell the defects in int8
+        assert "Image AUROC on copies with a defect" in said.out
+        whole = (tiny_model_folder / "unet/diffusion_pytorch_model.safetensors").stat().st_size
+        assert (tmp_path / "int8/networks.bin").stat().st_size < whole
+        assert ExportedPipeline(tmp_path / "int8")(pictures[0]).score[0] >= 0
+    else:
+        assert "the export is not kept" in said.err and list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_runtime_is_named_with_its_install_line(exported, monkeypatch):

@@ -507,7 +507,7 @@ def test_the_guidance_of_a_distilled_model_cannot_be_set(tab):
     pipeline = tab.page.model(SESSION).pipeline
     guided = tab.settings.values_of(tab.page.model(SESSION))
     assert all(update["interactive"] for update in guided.values())
-    pipeline.configure(denoising="distilled", num_inference_steps=1, num_noise_samples=1)
+    pipeline.register_to_config(denoising="distilled", num_inference_steps=1, num_noise_samples=1)
     fixed = {
         name
         for name, control in tab.settings.controls.items()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SHAPES = ("dots", "scratches", "clouds")
+DOT_SIZE, DOT_LEVELS = 0.04, 40  # of `with_dot`: share of the shorter side, grey levels
 HARD = ("dots", "scratches")  # all their pixels change by the full contrast
 
 
@@ -89,3 +90,24 @@ def paste(
     damaged[window] = after.astype(np.uint8)
     mask[window] = change != 0
     return damaged, mask
+
+
+def with_dot(picture: np.ndarray) -> np.ndarray | None:
+    """Return a copy with a dot that a person would see: 4 % of the shorter side, 40 grey levels.
+
+    Args:
+        picture: float32 [H,W,3] in [0, 1].
+
+    Returns:
+        uint8 [H,W,3]; None where neither a dark nor a bright dot fits anywhere near the centre.
+    """
+    pixels = np.rint(picture * 255).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    size = max(2, round(min(height, width) * DOT_SIZE))
+    places = sorted(np.ndindex(9, 9), key=lambda place: (place[0] - 4) ** 2 + (place[1] - 4) ** 2)
+    for row, column in places:
+        centre = height * (row + 1) // 10, width * (column + 1) // 10
+        for levels in (-DOT_LEVELS, DOT_LEVELS):
+            if pasted := paste(pixels, Grade("dots", size, levels), centre):
+                return pasted[0]
+    return None

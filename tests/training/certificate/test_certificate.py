@@ -17,7 +17,7 @@ from diffusionad.loading.model_metrics import checked_metrics
 from diffusionad.ui.tabs.about import figures
 from training.certificate.certificate import certify, sentences_of
 from training.certificate.fit import fit_rate, size_found
-from training.certificate.graded import HARD, SHAPES, Grade, paste
+from training.certificate.graded import HARD, SHAPES, Grade, paste, with_dot
 from training.certificate.trials import GoodPicture, agreement, run_trials
 from training.evaluation.html_report import copy_certificate_figures, write_report
 from training.evaluation.metrics import METRICS
@@ -194,3 +194,14 @@ def test_an_uncalibrated_model_is_refused(fresh_pipeline, good, tmp_path):
     fresh_pipeline.register_to_config(calibration=None)
     with pytest.raises(ValueError, match="not calibrated"):
         certify(fresh_pipeline, good, tmp_path / "out")
+
+
+def test_a_dot_that_a_person_would_see_lies_on_the_copy():
+    for level in (0.0, 0.5, 1.0):
+        picture = np.full((60, 90, 3), level, np.float32)
+        copy = with_dot(picture)
+        assert copy is not None
+        change = np.abs(copy.astype(int) - round(level * 255))[..., 0]
+        assert set(np.unique(change)) == {0, 40} and 2 <= np.count_nonzero(change) <= 9
+    checks = (np.indices((60, 60)).sum(axis=0) % 2).astype(np.float32)
+    assert with_dot(np.repeat(checks[..., None], 3, axis=2)) is None

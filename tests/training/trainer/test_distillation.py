@@ -118,7 +118,7 @@ def test_what_a_student_has_learnt_cannot_be_set(student, setting, make_pictures
 def test_how_a_model_denoises_cannot_be_renamed(student, teacher) -> None:
     for folder, other in ((student, "guided"), (teacher, "distilled")):
         pipeline = DiffusionADPipeline.from_pretrained(folder / "pipeline")
-        with pytest.raises(ValueError, match="`denoising`.*have learnt"):
+        with pytest.raises(ValueError, match=r"`denoising`.*have learnt"):
             pipeline.configure(denoising=other)
 
 
