@@ -46,6 +46,7 @@ from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.postprocessor import Finding, Postprocessor
 from diffusionad.postprocessing.roi import encode_roi, read_roi, region_of_interest
 from diffusionad.settings import SCORE_SETTINGS, check_overrides, check_settings, to_plain
+from diffusionad.streaming import Streaming
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ logger = logging.getLogger(__name__)
 UNCHANGED: Any = object()
 
 
-class DiffusionADPipeline(PretrainedMixin, DiffusionPipeline):
+class DiffusionADPipeline(PretrainedMixin, Streaming, DiffusionPipeline):
     """Norm-guided one-step denoising with a segmentation network (arXiv 2303.08730).
 
     Both networks are put into evaluation mode. The settings below are saved with the weights.

@@ -54,6 +54,7 @@ HEAVY = {"accelerate", "gradio", "matplotlib", "skimage", "sklearn", "torchvisio
 WITHOUT_TORCH = (
     "deploy.about", "deploy.exported", "deploy.runtimes", "images.image_io", "images.preparation",
     "images.tiling", "inspection.panel", "inspection.recalibration", "inspection.visualize", "picture_result",
+    "streaming",
 ) + tuple(
     f"postprocessing.{name}"
     for name in (

@@ -30,6 +30,7 @@ from diffusionad.postprocessing.regions import Region
 from diffusionad.postprocessing.roi import encode_roi, read_roi
 from diffusionad.postprocessing.verdict import Verdict
 from diffusionad.settings import SCORE_SETTINGS
+from diffusionad.streaming import Streaming
 
 OUTPUT_TYPES = ("pil", "np")
 
@@ -75,7 +76,7 @@ class Settings(dict[str, Any]):
             raise AttributeError(f"there is no setting `{name}`") from error
 
 
-class ExportedPipeline:
+class ExportedPipeline(Streaming):
     """An exported model, ready to inspect pictures.
 
     Args:

@@ -1,4 +1,4 @@
-"""From files to results: read, inspect in batches, draw; one picture's failure never stops the others."""
+"""From files to results: streamed through the model, drawn; one picture's failure never stops the others."""
 
 import errno
 import os
@@ -6,16 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from diffusionad.images.image_io import read_image
 from diffusionad.inspection.results import Result, save_png
+from diffusionad.streaming import MAX_THREADS, Streamed, explain, in_order
 
 if TYPE_CHECKING:
     from diffusionad.picture_result import PictureResult
-    from diffusionad.pipeline import DiffusionADOutput, DiffusionADPipeline
-
-MAX_BATCH_PIXELS = 32_000_000  # 384 MB as float32 RGB; larger batches of large pictures are split
+    from diffusionad.pipeline import DiffusionADPipeline
 
 OVERLAYS, PANELS = "overlays", "panels"  # folders under the output folder
 
@@ -24,7 +20,7 @@ _BAD_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errn
 
 
 class Inspector:
-    """Inspect files one after the other; memory holds a single batch.
+    """Inspect files in their order; files are read and drawn while the networks run.
 
     Args:
         pipeline: with the settings that apply to all pictures.
@@ -49,8 +45,7 @@ class Inspector:
             pipeline.region_of_interest((pipeline.config.image_size, pipeline.config.image_size))
         self.pipeline = pipeline
         self.output = output
-        # On a CPU the pipeline takes pictures one by one anyway: singles keep memory low and Ctrl-C swift.
-        self.batch_size = batch_size if pipeline.device.type != "cpu" else 1
+        self.batch_size = batch_size
         self.overlays = overlays
         self.panels = panels
 
@@ -64,51 +59,29 @@ class Inspector:
         Yields:
             A result per file, in their order.
         """
-        for batch in self._batches(files):
-            readable = [(file, picture) for file, picture in batch if isinstance(picture, np.ndarray)]
-            results = self._inspect(readable, root)
-            for file, picture in batch:
-                yield Result(file, error=picture) if isinstance(picture, str) else next(results)
+        threads = 1 if self.pipeline.device.type == "cpu" else MAX_THREADS
+        streamed = self.pipeline.stream(files, self.batch_size)
+        return in_order(lambda one: self._result(one, root), streamed, threads, ahead=threads)
 
-    def _inspect(self, batch: list[tuple[Path, np.ndarray]], root: Path) -> Iterator[Result]:
-        """Yield a result per picture; where a batch fails, each of its pictures is tried alone."""
-        if not batch:
-            return
+    def _result(self, one: Streamed, root: Path) -> Result:
+        """Draw a picture, and return what results say of it."""
+        file = Path(str(one.source))
+        if one.result is None:
+            return Result(file, error=one.error)
         try:
-            output = self.pipeline([picture for _, picture in batch], batch_size=self.batch_size)
-        except (ValueError, RuntimeError, MemoryError) as error:
-            if is_lost_device(error):
+            drawn = self._draw(file, root, one.result)
+        except (OSError, ValueError, MemoryError) as error:
+            if isinstance(error, OSError) and error.errno not in _BAD_NAME:
                 raise
-            failure = error
-        else:
-            yield from self._results(batch, output, root)
-            return
-        if len(batch) == 1:
-            yield Result(batch[0][0], error=explain(failure, batch[0][0]))
-        else:
-            for single in batch:
-                yield from self._inspect([single], root)
-
-    def _results(
-        self, batch: list[tuple[Path, np.ndarray]], output: "DiffusionADOutput", root: Path
-    ) -> Iterator[Result]:
-        """Yield a result per picture; each is drawn when its turn comes."""
-        for i, (file, _) in enumerate(batch):
-            try:
-                drawn = self._draw(file, root, output[i])
-            except (OSError, ValueError, MemoryError) as error:
-                if isinstance(error, OSError) and error.errno not in _BAD_NAME:
-                    raise
-                yield Result(file, error=f"it cannot be drawn: {explain(error, file)}")
-                continue
-            yield Result(
-                file=file,
-                verdict=output[i].verdict,
-                regions=tuple(output.regions[i]),
-                known_marks=tuple(output.known_marks[i]),
-                seconds=round(output.timings["total"] / len(batch), 4),
-                overlay=drawn,
-            )
+            return Result(file, error=f"it cannot be drawn: {explain(error, file)}")
+        return Result(
+            file=file,
+            verdict=one.result.verdict,
+            regions=tuple(one.result.regions),
+            known_marks=tuple(one.result.known_marks),
+            seconds=one.seconds,
+            overlay=drawn,
+        )
 
     def _draw(self, file: Path, root: Path, result: "PictureResult") -> Path | None:
         """Draw a picture's panel and overlay; return the overlay's place, None without one."""
@@ -119,41 +92,6 @@ class Inspector:
             return None
         save_png(result.overlay(), self.output / OVERLAYS / name)
         return self.output / OVERLAYS / name
-
-    def _batches(self, files: Iterable[Path]) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
-        """Yield files with their picture, [H,W,3] in [0,1], or with the reason why there is none."""
-        batch: list[tuple[Path, np.ndarray | str]] = []
-        pixels = 0
-        for file in files:
-            picture = read_or_explain(file, self.pipeline.config.bit_depth)
-            batch.append((file, picture))
-            pixels += 0 if isinstance(picture, str) else picture[..., 0].size
-            if len(batch) == self.batch_size or pixels > MAX_BATCH_PIXELS:
-                yield batch
-                batch, pixels = [], 0
-        if batch:
-            yield batch
-
-
-def read_or_explain(file: Path, bit_depth: int | None) -> np.ndarray | str:
-    """Read a picture, [H,W,3] float32 in [0, 1], or return in one line why it cannot be read."""
-    try:
-        return read_image(file, bit_depth=bit_depth)
-    except Exception as error:
-        # Decoders raise nearly anything on damaged files, and one file must not stop the other thousands.
-        return explain(error, file)
-
-
-def explain(error: Exception, file: Path) -> str:
-    """Return in one line why a picture cannot be inspected; it is named by its file, not by its place."""
-    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
-        return f"`{file}` needs more memory than there is; shrink it first."
-    return " ".join(str(error).replace("`image[0]`", f"`{file}`").split()) or type(error).__name__
-
-
-def is_lost_device(error: Exception) -> bool:
-    """Whether no later picture can be inspected in this process either: the GPU gave up."""
-    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
 
 
 def common_root(files: Iterable[Path]) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusionad.files import file_sha256, replacing
-from diffusionad.inspection.inspector import explain, is_lost_device, read_or_explain
 from diffusionad.postprocessing.calibration import Calibration, calibrate
+from diffusionad.streaming import explain, is_lost_device, read_or_explain
 
 if TYPE_CHECKING:
     from diffusionad.pipeline import DiffusionADPipeline

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from diffusionad.inspection.inspector import MAX_BATCH_PIXELS
 from diffusionad.pipeline import DiffusionADOutput
+from diffusionad.streaming import MAX_BATCH_PIXELS
 
 # Fields of the output with one entry a picture.
 PER_PICTURE = (
