@@ -24,6 +24,11 @@ COMMANDS = {
         "watch_command",
         "Inspect each picture that arrives in a folder.",
     ),
+    "verify": (
+        "diffusionad.cli.verify",
+        "verify_command",
+        "Run results again, and say which differ, and why.",
+    ),
     "calibrate": (
         "diffusionad.cli.calibrate",
         "calibrate_command",

@@ -38,6 +38,7 @@ Examples:
 \b
 Written to the output folder:
   watched.jsonl   a line per picture, the watch's memory
+  heads/          model, settings and versions behind the lines
   overlays/       heat map and contours over each picture
   panels/         with --panels: picture, repaired part, heat map and overlay side by side
   spool/          messages that wait for their receiver
@@ -133,6 +134,8 @@ def _metrics(monitor: "DriftMonitor | None") -> "Metrics":
 def _run(config: "LineConfig", inspector: "Inspector", quiet: bool) -> None:
     from diffusionad.inspection.inspector import OVERLAYS, PANELS
     from diffusionad.inspection.monitoring import monitor_of, monitored
+    from diffusionad.inspection.results import header
+    from diffusionad.inspection.trace import write_head
     from diffusionad.interrupts import StopRequest
     from diffusionad.line.sinks import open_sinks
     from diffusionad.line.watch import WatchLog, watch
@@ -140,6 +143,7 @@ def _run(config: "LineConfig", inspector: "Inspector", quiet: bool) -> None:
 
     root, drawn = (Path(os.path.abspath(str(path))) for path in (config.watch.folder, config.watch.output))
     log = WatchLog(inspector.output / "watched.jsonl")
+    trace = write_head(header(inspector.pipeline, str(config.watch.model)), inspector.output)
     monitor = monitor_of(inspector.pipeline)
     metrics = None if config.metrics is None else _metrics(monitor)
     with ExitStack() as closing:
@@ -161,4 +165,5 @@ def _run(config: "LineConfig", inspector: "Inspector", quiet: bool) -> None:
             ignore=[drawn / OVERLAYS, drawn / PANELS, drawn / "spool"],
             sinks=sinks,
             metrics=metrics,
+            trace=trace,
         )

@@ -67,13 +67,14 @@ class Inspector:
         """Draw a picture, and return what results say of it."""
         file = Path(str(one.source))
         if one.result is None:
-            return Result(file, error=one.error)
+            return Result(file, error=one.error, picture_sha256=one.sha256)
         try:
             drawn = self._draw(file, root, one.result)
         except (OSError, ValueError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno not in _BAD_NAME:
                 raise
-            return Result(file, error=f"it cannot be drawn: {explain(error, file)}")
+            reason = f"it cannot be drawn: {explain(error, file)}"
+            return Result(file, error=reason, picture_sha256=one.sha256)
         return Result(
             file=file,
             verdict=one.result.verdict,
@@ -81,6 +82,7 @@ class Inspector:
             known_marks=tuple(one.result.known_marks),
             seconds=one.seconds,
             overlay=drawn,
+            picture_sha256=one.sha256,
         )
 
     def _draw(self, file: Path, root: Path, result: "PictureResult") -> Path | None:

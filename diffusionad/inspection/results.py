@@ -16,6 +16,7 @@ from PIL import Image
 
 from diffusionad import __version__
 from diffusionad.files import replacing
+from diffusionad.inspection.trace import settings_sha256, weights_sha256
 from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.regions import Region
 from diffusionad.postprocessing.verdict import Verdict
@@ -39,6 +40,7 @@ CSV_COLUMNS = (
     "seconds",
     "overlay",
     "error",
+    "picture_sha256",
 )
 
 
@@ -60,6 +62,7 @@ class Result:
         seconds: of the networks and the scoring, the picture's share of its batch.
         overlay: the picture drawn for it, if any.
         error: why it could not be inspected.
+        picture_sha256: of the file; None when it could not be read.
     """
 
     file: Path
@@ -69,6 +72,7 @@ class Result:
     seconds: float | None = None
     overlay: Path | None = None
     error: str | None = None
+    picture_sha256: str | None = None
 
     @property
     def word(self) -> str:
@@ -86,16 +90,18 @@ class Result:
             "seconds": self.seconds,
             "overlay": self.overlay and str(self.overlay),
             "error": self.error,
+            "picture_sha256": self.picture_sha256,
         }
 
 
 def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
-    """Return the head of results.json: model, device, settings, calibration, versions.
+    """Return the head of results.json: model, device, settings, calibration, versions, and their hashes.
 
     Args:
         pipeline: with its settings.
         model: as the user names it.
     """
+    hashes = {"weights_sha256": weights_sha256(pipeline), "settings_sha256": settings_sha256(pipeline)}
     settings = pipeline.settings()
     calibration = settings.pop("calibration")
     # An export has no networks of its own, but says what was exported how.
@@ -104,6 +110,7 @@ def header(pipeline: "DiffusionADPipeline", model: str) -> dict[str, Any]:
     runtime = ("torch", "diffusers") if exported is None else (exported["runtime"],)
     return {
         "model": model,
+        **hashes,
         "device": str(pipeline.device),
         "dtype": dtype,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -5,9 +5,9 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffusionad.images.image_io import IMAGE_SUFFIXES, is_hidden
 from diffusionad.inspection.results import Result
@@ -69,6 +69,7 @@ def watch(
     ignore: Sequence[Path] = (),
     sinks: "Sequence[Sink]" = (),
     metrics: "Metrics | None" = None,
+    trace: Mapping[str, Any] | None = None,
 ) -> None:
     """Print one line of JSON for every picture that is in the folder or arrives there, until stopped.
 
@@ -86,6 +87,7 @@ def watch(
         ignore: absolute folders inside that are not searched, such as the one that is written to.
         sinks: get every line, too.
         metrics: counts pictures; None does not.
+        trace: goes into every line: which model it was.
     """
     polls: dict[Path, tuple[Stamp, int]] = {}  # of each file under observation: stamp, polls without a change
     is_missing = False
@@ -106,7 +108,8 @@ def watch(
             still_the_same = _stamp(file) == stamp
             is_settled = result.error is None or polls[file][1] >= PATIENCE
             if still_the_same and is_settled:
-                _tell(result, file, stamp, log, sinks)
+                line = result.to_dict() | dict(trace or {})
+                _tell(line, file, stamp, log, sinks)
                 if metrics is not None:
                     metrics.count(result, stamp[0])
             if stop.requested:
@@ -117,12 +120,12 @@ def watch(
         stop.wait(interval)
 
 
-def _tell(result: Result, file: Path, stamp: Stamp, log: WatchLog, sinks: "Sequence[Sink]") -> None:
+def _tell(content: dict[str, Any], file: Path, stamp: Stamp, log: WatchLog, sinks: "Sequence[Sink]") -> None:
     """Print a picture's line, hand it to the sinks, and log it, in this order."""
     what = f"{file}\0{stamp[0]}\0{stamp[1]}".encode("utf-8", "surrogateescape")
     message_id = hashlib.sha256(what).hexdigest()[:32]
     mark = {"id": message_id, "file": str(file), "mtime_ns": stamp[0], "size": stamp[1]}
-    line = json.dumps(mark | result.to_dict())
+    line = json.dumps(mark | content)
     print(line, flush=True)
     for sink in sinks:
         sink.put(message_id, line.encode("ascii"))
