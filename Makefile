@@ -84,7 +84,7 @@ $(VENV)/installed-app: pyproject.toml requirements.txt $(VENV)/installed-torch
 
 $(VENV)/installed-dev: $(VENV)/installed-app
 	@echo "Installing what training and tests need (about 400 MB): accelerate scikit-learn matplotlib onnxruntime openvino nncf datasets tensorboard playwright mcp pytest ruff mypy"
-	$(PIP) --editable '.[app,mcp,line,train,hub,export,bench,dev]'
+	$(PIP) --editable '.[app,mcp,line,large,train,hub,export,bench,dev]'
 	@touch $@
 
 # uv only resolves. Its list is installed without dependencies, so that nothing brings another torch.

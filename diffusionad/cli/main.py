@@ -19,6 +19,11 @@ COMMANDS = {
         "inspect_command",
         "Find defects in pictures.",
     ),
+    "inspect-large": (
+        "diffusionad.cli.inspect_large",
+        "inspect_large_command",
+        "Find defects in a TIFF of any size, at its own scale.",
+    ),
     "watch": (
         "diffusionad.cli.watch",
         "watch_command",

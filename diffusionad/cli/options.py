@@ -31,7 +31,9 @@ EXTRA_OF = {
     "skimage": "train",
     "sklearn": "train",
     "tensorboard": "tensorboard",
+    "tifffile": "large",
     "tomlkit": "train",
+    "zarr": "large",
 }
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
