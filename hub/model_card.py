@@ -209,19 +209,15 @@ def _threshold(run: FinishedRun) -> str:
         text += (
             f"The threshold promises that at most {percent(calibration['rate'])} of good parts are called "
             f"defective, whatever the distribution of the scores; it comes from {calibration['n']} good "
-            f"pictures{left_out_note(calibration.get('left_out', 0))} that took no part in training "
-            "or in any choice. "
+            f"pictures{left_out_note(calibration.get('left_out', 0))} that took no part in training or choice. "
         )
     parts = []
     if "false_alarm_rate" in metrics:
-        parts.append(
-            f"{percent(metrics['false_alarm_rate'])} of the {metrics['n_good']} good pictures were called "
-            "defective"
-        )
+        rate = percent(metrics["false_alarm_rate"])
+        parts.append(f"{rate} of the {metrics['n_good']} good pictures were called defective")
     if "detection_rate" in metrics:
-        parts.append(
-            f"{percent(metrics['detection_rate'])} of the {metrics['n_defective']} defective ones were found"
-        )
+        rate = percent(metrics["detection_rate"])
+        parts.append(f"{rate} of the {metrics['n_defective']} defective ones were found")
     if parts:
         text += f"On the test split, {' and '.join(parts)}. "
     return text + "Pass `threshold=` for another, or calibrate on your own good pictures (`calibrate`)."
