@@ -11,6 +11,7 @@ from diffusionad.loading.hub_models import TAG
 from diffusionad.metric_labels import DETECTION, METRIC_LABELS
 from diffusionad.postprocessing.verdict import left_out_note, percent, score_text
 
+from .recipe import recipe, resize_note
 from .run import FinishedRun, warning_of
 from .training_data import DataSet
 
@@ -88,14 +89,14 @@ def model_card(run: FinishedRun, publication: Publication) -> str:
         certificate=metrics.get("certificate"),
         threshold=_threshold(run),
         speed=_speed(run),
-        recipe=_recipe(run),
+        recipe=recipe(run),
         distillation=metrics.get("distillation"),
         compared=METRIC_LABELS,
         command=f" They come from `{metrics['command']}`." if "command" in metrics else "",
         has_config=bool(run.config),
         has_features="feature_memory" in run.components,
         has_marks="mark_memory" in run.components,
-        resize_note=_resize_note(run.settings),
+        resize_note=resize_note(run.settings),
         panel=publication.panel,
         score_figure=publication.score_figure,
     )
@@ -252,48 +253,3 @@ def _reconstruction(metrics: dict[str, Any]) -> str:
             + (f" ({', '.join(each)})" if each else "")
         )
     return f"The reconstruction {' and '.join(parts)}." if parts else ""
-
-
-def _recipe(run: FinishedRun) -> list[tuple[str, str]]:
-    config, settings = run.config, run.settings
-    optim, model = config.get("optim", {}), config.get("model", {})
-    size = f"{settings['image_size']} x {settings['image_size']} pixels"
-    if settings["resize_mode"] == "tile":
-        size = f"tiles of {size}"
-    if settings["patch_size"] > 1:
-        size += f", in blocks of {settings['patch_size']} x {settings['patch_size']}"
-    rows = [
-        ("Pictures", "good ones only; defects are synthetic"),
-        ("Input", size),
-        ("Denoising", _denoising(settings)),
-        ("UNet", f"channels {_listed(model['unet_channels'])}" if "unet_channels" in model else ""),
-        (
-            "Segmenter",
-            f"channels {_listed(model['segmenter_channels'])}" if "segmenter_channels" in model else "",
-        ),
-        ("Steps", f"{optim['max_steps']} of {optim['batch_size']} pictures" if "max_steps" in optim else ""),
-        ("Time", f"{run.metrics['train_minutes']:.0f} minutes" if "train_minutes" in run.metrics else ""),
-    ]
-    return [(label, value) for label, value in rows if value]
-
-
-def _denoising(settings: dict[str, Any]) -> str:
-    if settings.get("denoising") == "distilled":
-        return f"one pass from t = {settings['t_fine']}, distilled from norm guidance"
-    return f"one step from t = {settings['t_fine']} and {settings['t_coarse']}, norm-guided"
-
-
-def _listed(numbers: list[int]) -> str:
-    return ", ".join(map(str, numbers))
-
-
-def _resize_note(settings: dict[str, Any]) -> str:
-    side = settings["image_size"]
-    if settings["resize_mode"] == "tile":
-        shorter_side = settings["shorter_side"]
-        scale = f"with a shorter side of {shorter_side} pixels" if shorter_side else "at their own scale"
-        return (
-            f" Pictures are inspected {scale}, in overlapping tiles of {side} x {side} pixels; a defect that "
-            "shows only in more of a picture than a tile, such as a part in the wrong place, is not found."
-        )
-    return f" Pictures are squeezed to {side} x {side} pixels; a defect smaller than a pixel of that is lost."

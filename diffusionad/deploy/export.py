@@ -62,28 +62,40 @@ def export(
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as partial:
         partial.mkdir()
-        names = write_onnx(pipeline, partial)
-        if format == "openvino":
-            names = _to_openvino(partial, names)
-        about: dict[str, Any] = {
-            "format": format,
-            "precision": precision,
-            "diffusionad": diffusionad.__version__,
-            "pipeline_sha256": pipeline_sha256,
-            "graphs": dict.fromkeys(names),
-            "settings": pipeline.settings(),
-            "features": _features(pipeline),
-        }
-        _write_about(partial, about)
-        if precision == "int8":
-            from diffusionad.deploy.quantization import quantize
-
-            quantize(ExportedPipeline(partial), partial / f"{NETWORKS}.xml", [*pictures, *damaged])
-            _write_about(partial, about)
+        _write(pipeline, partial, format, precision, pipeline_sha256, [*pictures, *damaged])
         parity = compare(pipeline, ExportedPipeline(partial), pictures, damaged)
         parity.check(precision)
         (partial / PARITY).write_text(json.dumps(parity.to_dict(), indent=1) + "\n", encoding="utf-8")
     return parity
+
+
+def _write(
+    pipeline: DiffusionADPipeline,
+    folder: Path,
+    format: str,
+    precision: str,
+    pipeline_sha256: str | None,
+    pictures: Sequence[Path | np.ndarray],
+) -> None:
+    """Write graphs and exported.json into a folder; int8 is quantised on the pictures."""
+    names = write_onnx(pipeline, folder)
+    if format == "openvino":
+        names = _to_openvino(folder, names)
+    about: dict[str, Any] = {
+        "format": format,
+        "precision": precision,
+        "diffusionad": diffusionad.__version__,
+        "pipeline_sha256": pipeline_sha256,
+        "graphs": dict.fromkeys(names),
+        "settings": pipeline.settings(),
+        "features": _features(pipeline),
+    }
+    _write_about(folder, about)
+    if precision == "int8":
+        from diffusionad.deploy.quantization import quantize
+
+        quantize(ExportedPipeline(folder), folder / f"{NETWORKS}.xml", pictures)
+        _write_about(folder, about)
 
 
 def _write_about(folder: Path, about: dict[str, Any]) -> None:

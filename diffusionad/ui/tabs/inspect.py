@@ -226,7 +226,7 @@ class InspectTab:
 
     def _own(self, path: str) -> Changes:
         """Take a picture of the user's own, which is inspected next."""
-        own = {self.picture: path, self.examples: NOT_SELECTED, self.is_own_picture: True}
+        own: Changes = {self.picture: path, self.examples: NOT_SELECTED, self.is_own_picture: True}
         return {**own, **self._busy()}
 
     def inspect_new(
