@@ -82,7 +82,7 @@ class Streaming:
             return _Read(source, picture=source)
         file = Path(source)
         try:
-            sha256 = file_sha256(file)
+            sha256 = file_sha256(file) if file.is_file() else None  # a pipe would never end
         except OSError:
             sha256 = None  # reading it says why
         picture = read_or_explain(file, self.config.bit_depth)
