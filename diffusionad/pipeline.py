@@ -87,6 +87,7 @@ class DiffusionADPipeline(PretrainedMixin, Streaming, DiffusionPipeline):
         num_noise_samples: independent noise draws whose maps and reconstructions are averaged.
         top_fraction: share of S x S pixels, so many of the map's largest have their mean as the score
             (paper: 50 of 256 x 256).
+        contrast: exponent of the odds of maps and scores, which spreads them; the order stays. 1 leaves them.
         seed: of the noise; it belongs to the position in S x S, so all pictures and tiles get the same.
         category: what the model was trained on, free text.
         threshold: scores and map pixels above are anomalous, in [0, 1].
@@ -125,6 +126,7 @@ class DiffusionADPipeline(PretrainedMixin, Streaming, DiffusionPipeline):
         num_inference_steps: int = 1,
         num_noise_samples: int = 1,
         top_fraction: float = 50 / 256**2,
+        contrast: float = 1.0,
         seed: int = 0,
         category: str | None = None,
         threshold: float = 0.5,

@@ -6,6 +6,7 @@ import numpy as np
 
 from diffusionad.images.tiling import RESIZE_MODES
 from diffusionad.postprocessing.calibration import check_calibration
+from diffusionad.postprocessing.contrast import EXPONENT_MAX, EXPONENT_MIN
 from diffusionad.postprocessing.roi import decode_roi
 
 # A calibration made with other values of these says nothing about the scores of a pipeline.
@@ -23,6 +24,7 @@ SCORE_SETTINGS = (
     "num_inference_steps",
     "num_noise_samples",
     "top_fraction",
+    "contrast",
     "seed",
     "roi",
     "ignore_border",
@@ -95,6 +97,7 @@ def check_settings(
     _check_number(settings, "guidance_weight", 0, MAX_WEIGHT)
     _check_number(settings, "threshold", 0, 1)
     _check_number(settings, "top_fraction", 0, 1)
+    _check_number(settings, "contrast", EXPONENT_MIN, EXPONENT_MAX)
     _check_roi(settings["roi"])
     _check_category(settings["category"])
     if settings["calibration"] is not None:

@@ -210,7 +210,7 @@ def _threshold(run: FinishedRun) -> str:
         text += (
             f"The threshold promises that at most {percent(calibration['rate'])} of good parts are called "
             f"defective, whatever the distribution of the scores; it comes from {calibration['n']} good "
-            f"pictures{left_out_note(calibration.get('left_out', 0))} that took no part in training or choice. "
+            f"pictures{left_out_note(calibration.get('left_out', 0))} that trained and chose nothing. "
         )
     parts = []
     if "false_alarm_rate" in metrics:

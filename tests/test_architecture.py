@@ -58,8 +58,8 @@ WITHOUT_TORCH = (
 ) + tuple(
     f"postprocessing.{name}"
     for name in (
-        "scoring", "regions", "roi", "calibration", "drift", "familiarity", "fusion", "known_marks",
-        "postprocessor", "repair", "verdict"
+        "scoring", "regions", "roi", "calibration", "contrast", "drift", "familiarity", "fusion",
+        "known_marks", "postprocessor", "repair", "verdict"
     )
 )  # fmt: skip
 

@@ -50,6 +50,7 @@ def read_about(folder: Path) -> dict[str, Any]:
             raise ValueError(
                 f"`{folder / name}` is not the graph that {ABOUT} was written for; export again."
             )
+    about["settings"].setdefault("contrast", 1.0)  # exports from before there was one
     try:
         check(about["settings"])
         _check_features(about.get("features"))

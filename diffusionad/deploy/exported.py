@@ -183,7 +183,15 @@ class ExportedPipeline(Streaming):
         Raises:
             ValueError: a setting that the graphs hold, or a value out of range; nothing is changed then.
         """
-        outside = ("threshold", "calibration", "roi", "min_region_area", "ignore_border", "category")
+        outside = (
+            "threshold",
+            "calibration",
+            "roi",
+            "min_region_area",
+            "ignore_border",
+            "category",
+            "contrast",
+        )
         for name in settings:
             if name not in outside:
                 raise ValueError(
@@ -195,7 +203,7 @@ class ExportedPipeline(Streaming):
             changed.setdefault("threshold", calibration.threshold)
         if changed.get("roi") is not None:
             changed["roi"] = encode_roi(read_roi(changed["roi"]))
-        if {"roi", "ignore_border"} & changed.keys() and "calibration" not in changed:
+        if {"roi", "ignore_border", "contrast"} & changed.keys() and "calibration" not in changed:
             changed["calibration"] = None
         check({**self.config, **changed})
         self.config.update(changed)

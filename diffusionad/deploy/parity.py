@@ -24,8 +24,8 @@ class Parity:
 
     Attributes:
         pictures: number of pictures that were compared.
-        map_difference: largest absolute difference of a map pixel, in [0, 1].
-        score_difference: largest absolute difference of a score.
+        map_difference: largest absolute difference of a map pixel, in [0, 1], over a contrast above 1.
+        score_difference: largest absolute difference of a score, likewise.
         flips: pictures whose verdict differs, by file, with the distance of their score to the threshold.
         auroc_loss: image AUROC that the export loses on copies of the pictures with a defect; None where
             there were none.
@@ -87,6 +87,7 @@ def compare(
         FileNotFoundError: no such picture.
     """
     maps, scores, flips, of_good = 0.0, 0.0, {}, []
+    magnified = max(1.0, pipeline.config.contrast)  # differences are spread as the values are
     pipeline.set_progress_bar_config(disable=True)
     for picture in pictures:
         ours, theirs = pipeline(str(picture)), exported(str(picture))
@@ -94,14 +95,14 @@ def compare(
         scores = max(scores, float(abs(ours.score[0] - theirs.score[0])))
         of_good.append((ours.score[0], theirs.score[0]))
         if bool(ours.is_anomalous[0]) != bool(theirs.is_anomalous[0]):
-            flips[picture.name] = float(abs(ours.score[0] - ours.threshold))
+            flips[picture.name] = float(abs(ours.score[0] - ours.threshold)) / magnified
     loss = None
     if damaged:
         of_damaged = [(pipeline(picture).score[0], exported(picture).score[0]) for picture in damaged]
         pairs = zip(zip(*of_good, strict=True), zip(*of_damaged, strict=True), strict=True)
         of_ours, of_theirs = (_auroc(good, defective) for good, defective in pairs)
         loss = float(of_ours - of_theirs)
-    return Parity(len(pictures), maps, scores, flips, loss)
+    return Parity(len(pictures), maps / magnified, scores / magnified, flips, loss)
 
 
 def _auroc(good: Sequence[float], defective: Sequence[float]) -> float:

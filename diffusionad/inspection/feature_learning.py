@@ -56,6 +56,8 @@ def learn_features(
     good, others = as_list(image), as_list(held_out)
     for sources in (good, others):
         pipeline.check_inputs(sources, pipeline.settings(), None, 1, "np")
+    if pipeline.config.contrast != 1:  # units are those of the networks' own maps
+        pipeline.configure(contrast=1.0, calibration=None)
     processor = ImageProcessor.from_config(pipeline.config)
     before = pipeline.feature_memory
     pipeline.register_modules(feature_memory=None)  # maps of the segmenter alone

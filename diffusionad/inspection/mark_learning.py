@@ -40,6 +40,8 @@ def learn_marks(
     """
     sources = as_list(image)
     pipeline.check_inputs(sources, pipeline.settings(), None, 1, "np")
+    if pipeline.config.contrast != 1:  # marks are looked for in the networks' own maps
+        pipeline.configure(contrast=1.0, calibration=None)
     processor = ImageProcessor.from_config(pipeline.config)
     known: MarkMemory | None = pipeline.mark_memory
     memory = known or MarkMemory(pipeline.config.image_size).to(pipeline.device)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffusionad.files import file_sha256, replacing
-from diffusionad.postprocessing.calibration import Calibration, calibrate
+from diffusionad.postprocessing.calibration import Calibration
+from diffusionad.postprocessing.contrast import calibrate_and_spread, spread
 from diffusionad.streaming import explain, is_lost_device, read_or_explain
 
 if TYPE_CHECKING:
@@ -25,10 +26,12 @@ class Recalibration:
 
     Attributes:
         calibration: of all pictures that could be inspected.
+        contrast: setting that spreads their scores, which the calibration holds for.
         deciding: the pictures that set the threshold, with their scores, the highest first.
     """
 
     calibration: Calibration
+    contrast: float
     deciding: list[tuple[Path, float]]
 
 
@@ -68,7 +71,7 @@ def recalibrate(
                 tqdm.write(f"{file}: left out, it cannot be inspected: {error}", file=sys.stderr)
 
         made = calibrate_with(pipeline, files, rate, report, left_out)
-    pipeline.configure(calibration=made.calibration)
+    pipeline.configure(calibration=made.calibration, contrast=made.contrast)
     store(pipeline, source, output)
     return made
 
@@ -124,6 +127,8 @@ def calibrate_with(
     Raises:
         ValueError: no picture could be inspected, or too few for the rate.
     """
+    if pipeline.config.contrast != 1:  # another one is chosen
+        pipeline.configure(contrast=1.0, calibration=None)
     scored: list[Path] = []
     scores, peaks, appearances = [], [], []
     for file in files:
@@ -143,8 +148,10 @@ def calibrate_with(
         peaks.append(output.anomaly_map[0].max())
         appearances.append(output.appearance[0])
         report(file, None)
-    calibration = calibrate(scores, rate, peaks, appearances, left_out)
-    return Recalibration(calibration, [(scored[i], scores[i]) for i in calibration.deciding(scores)])
+    calibration, contrast = calibrate_and_spread(scores, rate, peaks, appearances, left_out)
+    spread_out = [float(spread(score, contrast)) for score in scores]
+    deciding = [(scored[i], spread_out[i]) for i in calibration.deciding(spread_out)]
+    return Recalibration(calibration, contrast, deciding)
 
 
 def store(pipeline: "DiffusionADPipeline", source: Path, output: Path) -> None:

@@ -17,7 +17,8 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"  # variants are copies of it in 
 def pipeline_sha256(folder: Path) -> str:
     """SHA-256 over the weights and configs of the components and the settings that change scores.
 
-    The threshold and the calibration do not count: they follow from the scores.
+    The threshold and the calibration do not count: they follow from the scores. Nor does the contrast, which
+    leaves their order alone.
 
     Args:
         folder: a saved pipeline.
@@ -30,7 +31,7 @@ def pipeline_sha256(folder: Path) -> str:
     if not index.is_file():
         raise FileNotFoundError(f"`{index}` is missing; `{folder}` is not a saved pipeline.")
     saved = read_json(index, folder)
-    settings = {name: saved.get(name) for name in (*SCORE_SETTINGS, "patch_size")}
+    settings = {name: saved.get(name) for name in (*SCORE_SETTINGS, "patch_size") if name != "contrast"}
     # Models from before there was such a setting keep their hash.
     for name, former in {"shorter_side": None, "bit_depth": None, "denoising": "guided"}.items():
         if settings[name] in (None, former):

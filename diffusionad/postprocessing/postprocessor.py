@@ -9,6 +9,7 @@ import numpy as np
 from diffusionad.images.image_io import resize
 from diffusionad.images.tiling import TiledPicture
 from diffusionad.postprocessing.calibration import Calibration
+from diffusionad.postprocessing.contrast import spread
 from diffusionad.postprocessing.familiarity import appearance_of
 from diffusionad.postprocessing.regions import Region, find_defects
 from diffusionad.postprocessing.roi import region_of_interest
@@ -74,8 +75,10 @@ class Postprocessor:
         """
         area = self.settings["image_size"] ** 2
         inside = self.inside(anomaly_map.shape)
-        score = top_mean(anomaly_map, self.settings["top_fraction"], inside, area)
-        full = resize(anomaly_map, size).clip(0, 1)
+        contrast = self.settings["contrast"]
+        # Each on its own: a mean of spread pixels would have another order.
+        score = float(spread(top_mean(anomaly_map, self.settings["top_fraction"], inside, area), contrast))
+        full = spread(resize(anomaly_map, size).clip(0, 1), contrast)
         min_area = self.settings["min_region_area"]
         is_high = score > self.settings["threshold"]
         mask, regions = find_defects(full, self.pixel_threshold, min_area, score if is_high else None)

@@ -10,6 +10,7 @@ from diffusionad.postprocessing.postprocessor import Postprocessor
 TILED = TiledPicture(np.zeros((32, 32, 3), np.float32), 32)
 SETTINGS = {
     "image_size": 32,
+    "contrast": 1.0,
     "top_fraction": 10 / 32**2,
     "min_region_area": 0,
     "roi": None,

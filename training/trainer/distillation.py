@@ -44,7 +44,7 @@ def load_teacher(config: TrainConfig) -> DiffusionADPipeline:
     pipeline = DiffusionADPipeline.from_pretrained(folder, feature_memory=None, mark_memory=None)
     if pipeline.config.denoising == "distilled":
         raise ValueError(f"`{folder}` is distilled itself; name the model that it learnt from.")
-    settings: dict[str, Any] = {**LOOKS_EVERYWHERE, "num_inference_steps": 1}
+    settings: dict[str, Any] = {**LOOKS_EVERYWHERE, "num_inference_steps": 1, "contrast": 1.0}
     if pipeline.config.resize_mode == "tile":
         settings["shorter_side"] = None  # a crop has the scale of its picture already
     if draws:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from diffusionad import DiffusionADPipeline, calibrate, learn_features
+from diffusionad import DiffusionADPipeline, learn_features
+from diffusionad.postprocessing.contrast import calibrate_and_spread
 
 from ..certificate.certificate import FEWEST_PICTURES, certify
 from ..data.catalog import Catalog
@@ -47,7 +48,8 @@ def finish(loop: TrainingLoop) -> None:
 
 
 def calibrate_pipeline(pipeline: DiffusionADPipeline, pictures: list[Path]) -> None:
-    """Set the thresholds from normal pictures."""
+    """Set the thresholds and the contrast from normal pictures."""
+    pipeline.configure(contrast=1.0, calibration=None)
     scores: list[float] = []
     peaks: list[float] = []
     appearances: list[np.ndarray] = []
@@ -56,7 +58,8 @@ def calibrate_pipeline(pipeline: DiffusionADPipeline, pictures: list[Path]) -> N
         scores += normal.score.tolist()
         peaks += [anomaly_map.max() for anomaly_map in normal.anomaly_map]
         appearances += list(normal.appearance)
-    pipeline.configure(calibration=calibrate(scores, peaks=peaks, appearances=appearances))
+    calibration, contrast = calibrate_and_spread(scores, None, peaks, appearances)
+    pipeline.configure(calibration=calibration, contrast=contrast)
 
 
 def certificate_of(loop: TrainingLoop, pipeline: DiffusionADPipeline) -> dict[str, Any]:
