@@ -1,6 +1,7 @@
 """The result of one picture, and the part as it should look."""
 
 import copy
+import dataclasses
 import json
 import pickle
 
@@ -97,3 +98,13 @@ def test_a_defect_without_a_region_is_repaired_at_its_peak():
     white, black = Image.new("RGB", (64, 64), "white"), Image.new("RGB", (64, 64))
     repaired = np.asarray(repair(white, black, anomaly_map, anomaly_map > 0.5, 0.5))
     assert repaired[30, 40].max() < 128 and (repaired[:10] == 255).all()
+
+
+def test_a_picture_that_is_not_known_is_neither_good_nor_repaired(result):
+    defective = result[-1]
+    verdict = dataclasses.replace(defective.verdict, is_known=False, familiarity_p_value=0.01)
+    unknown = dataclasses.replace(defective, verdict=verdict)
+    assert unknown.repaired is unknown.picture and "NOT A PART I KNOW" in repr(unknown)
+    assert (unknown.to_dict()["verdict"], unknown.to_dict()["is_known"]) == ("unknown", False)
+    # No tile says what it should look like.
+    assert unknown.panel().width < defective.panel().width

@@ -167,3 +167,19 @@ def test_the_pictures_that_set_the_threshold_are_named_and_can_be_left_out(run, 
     assert worst not in out and "You left out 1" in out
     status, _, err = run(good, "--model", model, "--leave-out", "elsewhere.png")
     assert status == 2 and "`elsewhere.png` is none of the 24 pictures" in err
+
+
+def test_a_calibrated_model_tells_another_picture_from_its_part(run, good, model, tmp_path, capsys) -> None:
+    run(good, "--model", model)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(good / "00.png", photos / "part.png")
+    nothing = np.random.default_rng(0).normal(8, 2, (70, 70, 3)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(nothing).save(photos / "cap.png")
+    words = ["inspect", str(photos), "--model", str(model), "--output", str(tmp_path / "report")]
+    assert main([*words, "--threshold", "1", "--fail-on-anomaly", "--no-overlays"]) == 1
+    assert "NOT A PART I KNOW" in (out := capsys.readouterr().out)
+    assert "0 defective, 1 good, 1 not a part that the model knows" in out
+    written = json.loads((tmp_path / "report" / "results.json").read_text())
+    words = {Path(row["file"]).stem: (row["verdict"], row["is_known"]) for row in written["results"]}
+    assert words == {"cap": ("unknown", False), "part": ("good", True)}
