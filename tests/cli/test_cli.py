@@ -388,13 +388,14 @@ def test_serve_refuses_a_model_that_is_not_there(capsys, hub, name, sentence):
     assert sentence in capsys.readouterr().err
 
 
-def test_pictures_are_read_only_when_it_is_their_turn(tiny_pipeline, pictures, out):
+def test_pictures_are_read_only_shortly_before_their_turn(tiny_pipeline, pictures, out):
     later = pictures / "later.png"
-    results = Inspector(tiny_pipeline, out)([pictures / "a/0.png", later], pictures)
+    files = [pictures / "a/0.png"] * 5 + [later]
+    results = Inspector(tiny_pipeline, out)(files, pictures)
     assert next(results).error is None
     assert files_below(out) == {"overlays/a/0.png"}
     Image.open(pictures / "b/0.png").save(later)
-    assert next(results).error is None
+    assert [result.error for result in results] == [None] * 5
 
 
 def test_a_batch_gives_the_results_of_single_pictures(tiny_pipeline, pictures, out):
