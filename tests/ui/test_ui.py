@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import httpx
@@ -31,6 +32,7 @@ from diffusionad.postprocessing.known_marks import KnownMark
 from diffusionad.postprocessing.regions import Region
 from diffusionad.ui import build_app
 from diffusionad.ui.app import Screens
+from diffusionad.ui.components.model_picker import ModelPicker
 from diffusionad.ui.components.page import Page, Session
 from diffusionad.ui.components.snippets import model_card, region_table, verdict_banner
 from diffusionad.ui.serving.downloads import DOWNLOADS, download_name
@@ -488,6 +490,25 @@ def test_another_model_keeps_the_visitors_own_picture_but_not_its_verdict(tab):
     changes = tab.change_model(SESSION, None, True, *DISPLAY)
     assert tab.picture not in changes and changes[tab.examples]["selected_index"] is None
     assert changes[tab.view.last] is None and "busy" in changes[tab.view.banner]  # the old one is dimmed
+
+
+def test_the_address_names_a_model_on_offer_and_no_other(tab, tiny_model_folder):
+    with gr.Blocks():
+        picker = ModelPicker(tab.page.registry)
+    first, second = tab.page.registry.names()
+    for named, used in ((second, second), (str(tiny_model_folder.parent), first), ("org/name", first)):
+        request = SimpleNamespace(query_params={"model": named, "example": "hole"})
+        session, _, card = picker.open(first, Session(), request)
+        assert session.model == used and used in card
+        assert session.example == ("hole" if named == used else None)
+
+
+def test_the_line_beside_the_model_follows_the_visits_calibration(tab):
+    with gr.Blocks():
+        picker = ModelPicker(tab.page.registry)
+    assert "Your threshold" not in picker.show_card(SESSION)
+    card = picker.show_card(replace(SESSION, calibration=calibrate([i / 200 for i in range(99)], 0.05)))
+    assert "Your threshold" in card and "5\N{NO-BREAK SPACE}%, from 99 good parts of yours" in card
 
 
 def test_the_address_names_the_first_example(tab):

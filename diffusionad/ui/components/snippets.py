@@ -176,7 +176,8 @@ def model_card(model: Model, calibration: Calibration | None = None) -> str:
     whose = "" if calibration is None else "Your "
     facts = [(f"{whose}threshold".capitalize(), verdicts.score_text(threshold))]
     if calibrated is not None and calibrated["threshold"] == threshold:
-        promise = f"{percent(calibrated['rate'])}, from {calibrated['n']} {whose.lower()}good parts"
+        yours = " of yours" if whose else ""
+        promise = f"{percent(calibrated['rate'])}, from {calibrated['n']} good parts{yours}"
         promise += verdicts.left_out_note(calibrated.get("left_out", 0))
         facts.append(("Promised false alarms", promise))
     rows = "".join(f"<div><dt>{as_text(label)}</dt><dd>{as_text(value)}</dd></div>" for label, value in facts)
