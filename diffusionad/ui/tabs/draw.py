@@ -107,7 +107,7 @@ class DrawTab:
         parts = [serve_file(path) for path in self.page.model(session).good_examples()]
         return {
             self.editor: parts[0] if parts else None,
-            self.parts: gr.update(value=parts, visible=len(parts) > 1),
+            self.parts: gr.update(value=parts, visible=len(parts) > 1, selected_index=0 if parts else None),
             **self._blank(START if parts else NO_PART),
         }
 

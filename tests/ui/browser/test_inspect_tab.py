@@ -206,6 +206,24 @@ def test_what_goes_wrong_is_a_sentence_in_the_page(visit, screenshot, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_old_answer_keeps_its_place_and_an_example_has_an_address(visit):
+    page = visit()
+    see_verdict(page)
+    results = page.locator("#results")
+    top = results.bounding_box()["y"]
+    page.locator("#examples button").nth(2).click()  # a hole
+    expect(page.locator("#verdict .busy")).to_be_visible()
+    expect(results).to_have_css("opacity", "0.35")
+    assert results.bounding_box()["y"] == top
+    see_verdict(page, "DEFECTIVE")
+    expect(results).to_have_css("opacity", "1")
+    page.wait_for_url("**/?model=fabric&example=hole")
+    choose(page, "#model", "washer")
+    page.wait_for_url("**/?model=washer&example=chip", timeout=120_000)
+    expect(page.locator("#examples .selected")).to_contain_text("chip")  # the one that is shown
+
+
+@pytest.mark.slow
 def test_two_visitors_at_once_do_not_meet(visit, own_picture, tiny_model_folder):
     first, second = visit(), visit()
     see_verdict(first)
