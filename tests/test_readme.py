@@ -130,7 +130,7 @@ def answers(command: list[str], folder: Path) -> None:
         assert "DiffusionAD" in httpx.get(f"http://127.0.0.1:{PORT}", timeout=60).text
     finally:
         served.terminate()
-        served.wait(30)
+        served.wait(120)  # a busy machine takes its time
 
 
 def steps() -> list[list[str] | str]:
