@@ -14,7 +14,7 @@ TORCH       := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 SHARED      := --numprocesses $(WORKERS) --dist loadfile
 FAST        := -m "not slow" $(SHARED)
 
-.PHONY: demo docs lint test test-slow coverage test-oldest bench bench-demo sbom clean
+.PHONY: demo docs lint test test-slow soak coverage test-oldest bench bench-demo sbom clean
 
 demo: $(VENV)/installed-app
 	$(VENV)/bin/python app.py
@@ -29,6 +29,10 @@ test: lint
 
 test-slow: $(VENV)/installed-dev
 	$(VENV)/bin/pytest -m slow $(SHARED)
+
+# The standing tests in their long form, a quarter of an hour; what they tried goes to benchmarks/reliability.json.
+soak: $(VENV)/installed-dev
+	SOAK=$(CURDIR)/benchmarks/reliability.json $(VENV)/bin/pytest tests/standing
 
 # The fast tests, with the lines that they run counted: that takes a third longer.
 coverage: $(VENV)/installed-dev

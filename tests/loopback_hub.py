@@ -93,6 +93,7 @@ class Fault:
     pattern: str
     answer: int | str
     times: int = 1
+    after: int = 0  # such requests that go well first
 
 
 class HubError(Exception):
@@ -168,6 +169,9 @@ class LoopbackHub:
         with self.lock:
             for fault in self.faults:
                 if fault.times > 0 and re.search(fault.pattern, request):
+                    if fault.after > 0:
+                        fault.after -= 1
+                        continue
                     fault.times -= 1
                     return fault
         return None

@@ -3,12 +3,14 @@
 import time
 import tracemalloc
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from standing.hostile_pictures import bomb, write
+from standing.soak import report, times
 
 from diffusionad.images.image_io import ImageError, read_image
 from diffusionad.images.tiling import Tiling
@@ -32,12 +34,13 @@ def read(path: Path) -> str:
 
 def test_every_picture_is_read_or_refused_in_one_sentence(tmp_path):
     outcomes = {}
-    for path in write(tmp_path, cuts=8, flips=8):
+    for path in write(tmp_path, cuts=times(8, 400), flips=times(8, 4000)):
         started = time.monotonic()
         outcomes[path.name] = read(path)
         assert time.monotonic() - started < SECONDS, path.name
     assert len(outcomes) > 200
     assert all(outcome == "refused" for name, outcome in outcomes.items() if name.startswith("bomb"))
+    report("hostile pictures", files=len(outcomes), **Counter(outcomes.values()))
     assert all(outcomes[f"exif-{number}.jpg"] == "read" for number in range(1, 9))
 
 
@@ -52,7 +55,11 @@ def test_a_bomb_takes_no_memory(tmp_path):
         tracemalloc.stop()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=times(60, 20_000),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     head=st.sampled_from([b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"BM", b"RIFF", b"P6 "]),
     tail=st.binary(max_size=300),
@@ -64,7 +71,7 @@ def test_any_bytes_after_a_known_beginning_are_read_or_refused(head, tail, tmp_p
     read(path)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=times(25, 2000), deadline=None)
 @given(height=st.integers(8, 150), width=st.integers(8, 150), side=st.sampled_from([16, 32, 64]))
 def test_the_weights_of_tiles_sum_to_one_at_every_pixel(height, width, side):
     size = (max(height, side), max(width, side))
