@@ -154,6 +154,7 @@ class RunningApp:
     url: str
     log: Path
     client: "Client"
+    pid: int
 
     def upload(self, path: Path) -> str:
         """Where the app keeps a file that was uploaded."""
@@ -201,7 +202,9 @@ def _start_app(tiny_model_folder: Path, elsewhere: Path, variables: dict[str, st
 
     try:
         wait_until_served(url, process, log)
-        yield RunningApp(url, log, Client(url, verbose=False, download_files=elsewhere / "downloads"))
+        yield RunningApp(
+            url, log, Client(url, verbose=False, download_files=elsewhere / "downloads"), process.pid
+        )
     finally:
         process.terminate()
         process.wait(timeout=20)
