@@ -19,7 +19,7 @@ Example:
 @click.command("certify", epilog=EPILOG, context_settings={"max_content_width": 110})
 @click.argument("model", metavar="MODEL")
 @data_option("Pictures of good parts that the model was not trained on: a folder, a file or a glob.")
-@output_option("New folder for certificate.json, rates.png and where.png.")
+@output_option("New folder for certificate.json, trials.csv, rates.png and where.png.")
 @click.option(
     "--max-minutes",
     type=click.FloatRange(min=0, min_open=True),

@@ -16,7 +16,10 @@ def fit_rate(size: np.ndarray, levels: np.ndarray, found: np.ndarray) -> np.ndar
         levels: [N], absolute contrast in grey levels.
         found: bool [N].
     """
-    terms = np.stack([np.ones(len(size)), np.log2(size), np.log2(levels)], axis=1)
+    measured = np.log2(np.stack([size, levels], axis=1))
+    # Centred, or the ridge would pull the intercept, and with it flatten both slopes.
+    centre = measured.mean(axis=0)
+    terms = np.column_stack([np.ones(len(size)), measured - centre])
     sign = np.where(found, 1.0, -1.0)
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
@@ -25,7 +28,8 @@ def fit_rate(size: np.ndarray, levels: np.ndarray, found: np.ndarray) -> np.ndar
         return float(np.logaddexp(0, -margin).sum() + RIDGE / 2 * weights @ weights), gradient
 
     bounds = [(None, None), (0, None), (0, None)]
-    return np.asarray(minimize(loss, np.zeros(3), jac=True, bounds=bounds, method="L-BFGS-B").x)
+    weights = minimize(loss, np.zeros(3), jac=True, bounds=bounds, method="L-BFGS-B").x
+    return np.array([weights[0] - weights[1:] @ centre, *weights[1:]])
 
 
 def size_found(weights: np.ndarray, levels: float, rate: float) -> float:

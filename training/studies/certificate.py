@@ -37,6 +37,16 @@ STRONGEST = 0.9  # quantile
 READINGS = ("mean", "strongest")
 BINS = ((0.0, 0.2), (0.2, 0.8), (0.8, 1.0))  # of predicted rates
 REPLICATES = 1000
+# Of the certificate, beside the comparison.
+KEPT = (
+    "seed",
+    "good_pictures",
+    "defects",
+    "side_pixels",
+    "grain_levels",
+    "agreement_with_verdict",
+    "families",
+)
 
 
 @dataclass(frozen=True)
@@ -159,9 +169,10 @@ def _bin(rates: np.ndarray, hits: np.ndarray, low: float, high: float) -> dict[s
 def table(result: dict[str, Any]) -> str:
     """Return the comparison as Markdown."""
     low, high = result["found_interval"]
+    tried = result["certificate"]["defects"]
     lines = [
         f"Found at the threshold: {result['found']:.0%} of {result['pictures']} defective pictures "
-        f"({low:.0%} to {high:.0%}). The certificate has {result['certificate_defects']} synthetic defects.",
+        f"({low:.0%} to {high:.0%}). The certificate has {tried} synthetic defects.",
         "",
         "| contrast | predicted | predicted - found | 95 % interval | ranks found above missed |"
         + "".join(f" predicted {a:.0%} to {b:.0%}: pictures, found |" for a, b in BINS),
@@ -200,7 +211,8 @@ def certificate_command(run_folder: Path, data: str, folder: Path, output: Path)
     if not records:
         raise CannotRun(f"`{scores}` knows no defective picture with a mask of `{data}`.")
     certificate = json.loads(file.read_text(encoding="utf-8"))
-    result = {"certificate_defects": certificate["defects"], **compare(certificate, records, found)}
+    of_certificate = {name: certificate[name] for name in KEPT if name in certificate}
+    result = {"certificate": of_certificate, **compare(certificate, records, found)}
     with replacing(output.with_suffix(".json")) as partial:
         partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     output.with_suffix(".md").write_text(table(result), encoding="utf-8")

@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import shutil
@@ -80,6 +81,18 @@ def test_the_fit_finds_the_line_that_the_defects_were_drawn_from():
     assert size_found(weights, 24, 0.5) == pytest.approx(2 ** ((11 - 1.5 * math.log2(24)) / 2), rel=0.15)
 
 
+def test_twenty_defects_are_fitted_without_a_large_bias():
+    rng, true = np.random.default_rng(0), np.array([-18, 2, 1.5])
+    size, levels = (a.ravel() for a in np.meshgrid([5.0, 10, 26, 61, 102], [6.0, 12, 24, 48, 96]))
+    rates = expit(np.column_stack([np.ones(25), np.log2(size), np.log2(levels)]) @ true)
+    fitted = []
+    for _ in range(40):
+        drawn = rng.integers(25, size=20)
+        weights = fit_rate(size[drawn], levels[drawn], rng.random(20) < rates[drawn])
+        fitted.append(expit(np.column_stack([np.ones(25), np.log2(size), np.log2(levels)]) @ weights))
+    assert np.abs(np.mean(fitted, axis=0) - rates).mean() < 0.05  # 0.13 with a ridge on the intercept
+
+
 def test_the_fit_never_falls_with_size_or_contrast():
     size, levels = np.tile([1.0, 8.0], 20), np.repeat([8.0, 64.0], 20)
     weights = fit_rate(size, levels, (size == 1) & (levels == 8))
@@ -90,6 +103,10 @@ def test_the_fit_never_falls_with_size_or_contrast():
 def test_a_certificate_is_the_same_for_the_same_seed(tiny_pipeline, good, tmp_path):
     first = certify(tiny_pipeline, good, tmp_path / "a", pictures=12)
     again = certify(tiny_pipeline, good, tmp_path / "b", pictures=12)
+    with (tmp_path / "a" / "trials.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == first["defects"]
+    assert sum(row["is_found"] == "True" for row in rows) == sum(f["found"] for f in first["families"])
     assert first == again == json.loads((tmp_path / "a" / "certificate.json").read_text())
     assert len(first["sentences"]) == 3 and first["defects"] > 12
     assert (tmp_path / "a" / "rates.png").is_file() and (tmp_path / "a" / "where.png").is_file()
@@ -170,6 +187,7 @@ def test_the_end_of_a_training_measures_on_calibration_pictures(tiny_pipeline, g
     assert sorted(p.name for p in (tmp_path / "certificate").iterdir()) == [
         "certificate.json",
         "rates.png",
+        "trials.csv",
         "where.png",
     ]
 
