@@ -22,7 +22,7 @@ ROOMS = {
     "diffusionad.models": {"images", "postprocessing"},
     "diffusionad.loading": {"diffusionad", "images", "models"},
     "diffusionad.inspection": {"diffusionad", "images", "models", "postprocessing"},
-    "diffusionad.deploy": {"diffusionad", "images", "models", "postprocessing", "loading"},
+    "diffusionad.deploy": {"diffusionad", "images", "models", "postprocessing", "loading", "inspection"},
     "diffusionad.line": {"diffusionad", "images", "postprocessing", "inspection"},
     "diffusionad.cli": {
         "diffusionad", "images", "postprocessing", "loading", "inspection", "deploy", "line", "ui"

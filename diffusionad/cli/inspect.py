@@ -16,6 +16,7 @@ from diffusionad.cli.drawing import check_drawing, drawing_options, make_output
 from diffusionad.cli.model import (
     gathering_settings,
     load_pipeline,
+    model_source,
     running_options,
     score_settings,
     verdict_settings,
@@ -39,6 +40,7 @@ EPILOG = """\
 \b
 Examples:
   diffusionad inspect photos/ --model models/washer --output report
+  diffusionad inspect archive/ --model models/washer --output results --engine ray --workers 8
   diffusionad inspect 'line-1/*.png' part.jpg --model org/name --output report --fail-on-anomaly
 
 \b
@@ -46,6 +48,7 @@ Written to the output folder:
   results.csv, results.json   verdict, score, p-value and regions of each picture; paths are
                               relative to the output folder
   overlays/                   heat map and contours over each picture
+  part-*.parquet, head.json   with --engine ray, in place of all others: a row per picture
   panels/                     with --panels: picture, repaired part, heat map and overlay side by side
 
 \b
@@ -88,6 +91,13 @@ class Inspection:
 @drawing_options
 @click.option("--fail-on-anomaly", is_flag=True, help="Exit with 1 when something is defective or unknown.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "--engine",
+    type=click.Choice(("local", "ray")),
+    default="local",
+    help="ray: on many cores or machines, results as Parquet, continued after a stop; no drawings.",
+)
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="With ray: models (one a core or GPU).")
 @click.option("--watch", "watched", hidden=True, metavar="DIR", help="Became a command of its own.")
 @running_options
 @score_settings
@@ -101,6 +111,8 @@ def inspect_command(
     settings: dict[str, Any],
     no_overlays: bool,
     watched: str | None,
+    engine: str,
+    workers: int | None,
     **options: Any,
 ) -> int:
     """Find defects in pictures.
@@ -111,6 +123,8 @@ def inspect_command(
         raise CannotRun(f"--watch became a command; run: diffusionad watch {watched}")
     inspection = Inspection(data=(*paths, *data), overlays=not no_overlays, **options)
     files = check(inspection, settings.get("roi"))
+    if engine == "ray":
+        return _inspect_at_scale(inspection, files, device, dtype, settings, workers)
     from diffusionad.inspection.inspector import Inspector
 
     pipeline = load_pipeline(inspection.model, device, dtype, settings)
@@ -123,6 +137,33 @@ def inspect_command(
         if isinstance(error, BrokenPipeError):
             raise
         raise CannotRun(one_line(error)) from error
+
+
+def _inspect_at_scale(
+    inspection: Inspection,
+    files: list[Path],
+    device: str,
+    dtype: str,
+    settings: dict[str, Any],
+    workers: int | None,
+) -> int:
+    from diffusionad.deploy.at_scale import LoadModel, inspect_at_scale
+
+    model = model_source(inspection.model)
+    model = os.path.abspath(model) if os.path.isdir(model) else model
+    settings |= {"roi": os.path.abspath(settings["roi"])} if "roi" in settings else {}
+    load = LoadModel(model, "cpu" if device == "auto" else device, dtype, settings)
+    names = [os.path.abspath(file) for file in files]
+    try:
+        counts = inspect_at_scale(
+            names, load, inspection.model, inspection.output, workers, inspection.batch_size, device == "cuda"
+        )
+    except (ValueError, RuntimeError, OSError) as error:
+        raise CannotRun(one_line(error)) from error
+    if not inspection.quiet:
+        words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+        print(f"{counts.total()} pictures: {words}\nResults: {inspection.output / 'part-*.parquet'}")
+    return EXIT_ANOMALY if inspection.fail_on_anomaly and (counts["defective"] or counts["unknown"]) else 0
 
 
 def check(inspection: Inspection, roi: str | None) -> list[Path]:

@@ -28,6 +28,8 @@ EXTRA_OF = {
     "mcp": "mcp",
     "paho": "line",
     "prometheus_client": "line",
+    "pyarrow": "scale",
+    "ray": "scale",
     "skimage": "train",
     "sklearn": "train",
     "tensorboard": "tensorboard",
