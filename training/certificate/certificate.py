@@ -81,6 +81,12 @@ def certify(
         "where": where(trials, side),
     }
     certificate["sentences"] = sentences_of(certificate)
+    _write(output, certificate, trials)
+    return certificate
+
+
+def _write(output: Path, certificate: dict[str, Any], trials: list[Trial]) -> None:
+    """Write all files; certificate.json comes last."""
     output.mkdir(parents=True, exist_ok=True)
     rate_figure(trials, certificate).savefig(output / "rates.png")
     where_figure(certificate["where"]).savefig(output / "where.png")
@@ -90,7 +96,6 @@ def certify(
         writer.writerows((t.picture, *astuple(t.grade), t.row, t.column, t.is_found) for t in trials)
     text = json.dumps(certificate, indent=2, allow_nan=False)
     (output / "certificate.json").write_text(text + "\n", encoding="utf-8")
-    return certificate
 
 
 def check(pipeline: DiffusionADPipeline, paths: Sequence[Path], output: Path) -> None:
