@@ -25,6 +25,7 @@ from diffusionad.ui.components.histogram import histogram
 from diffusionad.ui.components.results_table import results_table
 from diffusionad.ui.components.roi_editor import note_html
 from diffusionad.ui.components.snippets import (
+    FOOTER,
     NO_MODEL_CARD,
     enlarged_line,
     expected_line,
@@ -131,6 +132,7 @@ def pages(model: Model, inspection: Inspection) -> dict[str, list[str]]:
         "'about-steps'": [explained],
         "'about-figures'": [figures(METRICS), figures(checked_metrics(METRICS))],
         "'intro'": [INTRO],
+        "'footer'": [FOOTER],
         "-": [TEXT],
     }
 
@@ -162,7 +164,7 @@ def test_the_foreign_texts_are_there_and_not_just_left_out(model, inspection):
     shown = pages(model, inspection)
     silent = {place for place, htmls in shown.items() if not any("&lt;img src=x" in html for html in htmls)}
     # These show numbers and our own words.
-    assert silent == {"'regions'", "'enlarged-line'", "'about-steps'", "'intro'", "-"}
+    assert silent == {"'regions'", "'enlarged-line'", "'about-steps'", "'intro'", "'footer'", "-"}
 
 
 def test_an_error_that_quotes_a_model_is_text(tiny_model_folder, tmp_path):
