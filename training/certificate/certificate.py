@@ -18,6 +18,7 @@ from .graded import SHAPES
 from .trials import LEVELS, PLACES, SIDES, GoodPicture, Trial, agreement, run_trials
 
 FEWEST_PICTURES = 3
+FEWEST_DEFECTS = 30  # of a shape and tone, for a sentence: fewer cannot tell 95 in 100 from 90
 GOOD_PICTURES = 12  # more would spend the time on their first inspection
 # Shares of the time after which no further good picture is taken, and no further damaged one.
 GOODS_UNTIL, TRIALS_UNTIL = 0.25, 0.9
@@ -147,11 +148,12 @@ def _line(
     weights: np.ndarray, fits: list[np.ndarray], levels: int, rate: float, largest: float
 ) -> dict[str, Any]:
     """Return the size found at a rate with its 95 % interval; None stands for more than was tried."""
+    smallest = max(1.0, largest * SIDES[0] / SIDES[-1])  # nothing smaller was tried
     sizes = [size_found(weights, levels, rate)]
     # Ranks, not interpolated quantiles: some sizes are infinite.
     ranked = sorted(size_found(fit, levels, rate) for fit in fits)
     sizes += [ranked[round(q * (len(ranked) - 1))] for q in (0.025, 0.975)]
-    size, low, high = (max(1.0, s) if s <= largest else None for s in sizes)
+    size, low, high = (max(smallest, s) if s <= largest else None for s in sizes)
     return {"rate": rate, "levels": levels, "size": size, "interval": [low, high]}
 
 
@@ -188,10 +190,14 @@ def _plainness(line: dict[str, Any], small: float) -> tuple[bool, bool, float]:
 
 
 def _family_sentence(certificate: dict[str, Any], shape: str) -> str:
+    families = [family for family in certificate["families"] if family["shape"] == shape]
+    enough = [family for family in families if family["defects"] >= FEWEST_DEFECTS]
+    if not enough:
+        tried = sum(family["defects"] for family in families)
+        return f"{tried} {shape} were tried, too few to say which are found 95 times in 100."
     lines = [
         (line, family["tone"])
-        for family in certificate["families"]
-        if family["shape"] == shape
+        for family in enough
         for line in family["lines"]
         if line["rate"] == RATES[-1] and line["size"] is not None
     ]
