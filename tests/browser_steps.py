@@ -15,7 +15,8 @@ SLOW = {"timeout": 60_000}  # milliseconds
 
 def see_verdict(page: Page, word: str | None = None) -> str:
     """Wait for the verdict, and return the text of its banner."""
-    banner = page.locator("#verdict .verdict.good, #verdict .verdict.defective")
+    words = ("good", "defective", "unknown")
+    banner = page.locator(", ".join(f"#verdict .verdict.{each}" for each in words))
     expect(banner).to_be_visible(timeout=120 * SECONDS)
     if word:
         expect(banner.locator(".word")).to_contain_text(word, timeout=120 * SECONDS)

@@ -221,7 +221,8 @@ def become(request: dict[str, Any]) -> NoReturn:
     if hub != {name: value for name, value in os.environ.items() if name.startswith("HF_")}:
         importlib.reload(sys.modules["huggingface_hub.constants"])
     words = request["words"]
-    unbuffered = words[0] == "-u"
+    flagged = words[0] == "-u"
+    unbuffered = flagged or "PYTHONUNBUFFERED" in os.environ
     for name, number in (("stdout", 1), ("stderr", 2)):
         raw = os.fdopen(os.dup(number), "wb", buffering=0 if unbuffered else -1)
         line_buffered = unbuffered or name == "stderr"
@@ -229,7 +230,7 @@ def become(request: dict[str, Any]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status: Any = 0
     try:
-        _run(words[unbuffered:], request["cwd"])
+        _run(words[flagged:], request["cwd"])
     except SystemExit as end:
         status = end.code
         if not isinstance(status, int | None):

@@ -308,11 +308,14 @@ def test_the_help_of_a_command_imports_nothing_heavy(module):
     assert loaded & {"torch", "diffusers", "huggingface_hub", "numpy", "jinja2", "gradio"} == set()
 
 
-def test_an_installed_wheel_pushes_models_and_says_that_a_space_needs_a_clone(run, tmp_path):
+def test_an_installed_wheel_pushes_models_and_spaces(run, tmp_path):
     site = tmp_path / "site"  # as a wheel lays the folders out
     leave = shutil.ignore_patterns("__pycache__", "assets", "ui")
     shutil.copytree(ROOT / "diffusionad", site / "diffusionad", ignore=leave)
     shutil.copytree(ROOT / "hub", site / "diffusionad/hub", ignore=leave)
+    (site / "diffusionad/space").mkdir()
+    for name in (*push_space.FILES, "README.md"):
+        shutil.copyfile(ROOT / name, site / "diffusionad/space" / name)
     environment = {**os.environ, "PYTHONPATH": str(site)}
 
     def call(*arguments: object) -> subprocess.CompletedProcess:
@@ -326,9 +329,8 @@ def test_an_installed_wheel_pushes_models_and_says_that_a_space_needs_a_clone(ru
     assert f"git+{URL}" in (tmp_path / "repo/README.md").read_text()
     assert (tmp_path / "repo/pipeline.py").is_file()
     space = call("push-space", *dry, tmp_path / "space")
-    assert space.returncode == 2
-    assert "diffusionad push-space: A Space needs app.py and other files of a clone" in space.stderr
-    assert len(space.stderr.splitlines()) == 1
+    assert space.returncode == 0, space.stderr
+    assert (tmp_path / "space/app.py").read_bytes() == (ROOT / "app.py").read_bytes()
 
 
 def test_a_push_tells_nobody_where_things_lay(hub, push, run):
