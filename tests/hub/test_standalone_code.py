@@ -33,7 +33,8 @@ PACKAGE = Path(diffusionad.__file__).parent
 STRANGER = """
 import importlib.util, inspect, json, sys
 sys.path.append(sys.argv[1])
-assert importlib.util.find_spec("diffusionad") is None
+found = importlib.util.find_spec("diffusionad")
+assert found is None or found.origin is None  # an installed clone leaves a folder without code
 import numpy as np, torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging

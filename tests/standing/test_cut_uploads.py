@@ -1,6 +1,8 @@
 """Wherever a push breaks off, nobody sees half a model, and the same command completes it."""
 
 import random
+import socket
+import time
 
 from loopback_hub import Fault, LoopbackHub
 from standing.soak import report, times
@@ -33,6 +35,16 @@ def empty(hub: LoopbackHub) -> None:
         what.clear()
 
 
+def wait_until_back(hub: LoopbackHub) -> None:
+    for _ in range(300):
+        try:
+            socket.create_connection(("127.0.0.1", hub.port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the Hub has not come back in half a minute")
+
+
 def test_a_push_that_is_cut_at_any_request_completes_on_a_second_try(hub, run, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_alice")
     rng, cut = random.Random(0), 0
@@ -49,6 +61,7 @@ def test_a_push_that_is_cut_at_any_request_completes_on_a_second_try(hub, run, m
         seen = shown(hub)
         assert "README.md" not in seen or seen == whole, f"half a model after cut {number}: {seen}"
         hub.faults.clear()
+        wait_until_back(hub)
         assert push(run) == 0, f"cut {number}"
         assert shown(hub) == whole
     report("cut uploads", cuts=CUTS, broken_off=cut, half_a_model=0, completed=CUTS)
