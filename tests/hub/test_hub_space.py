@@ -101,7 +101,7 @@ def test_the_app_of_a_space_folder_gives_a_verdict_where_the_project_is_not_inst
     python = tmp_path / "venv/bin/python"
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "HF_TOKEN")}
     environment |= {"PYTHONUNBUFFERED": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
-    elsewhere = subprocess.run([python, "-c", "import diffusionad"], cwd=tmp_path, env=environment)
+    elsewhere = subprocess.run([python, "-c", "import diffusionad.settings"], cwd=tmp_path, env=environment)
     assert elsewhere.returncode == 1
     log = tmp_path / "log"
     with log.open("w") as file:

@@ -75,7 +75,7 @@ def test_the_handle_of_a_slider_brings_the_picture_back(visit, part):
     see_verdict(page)
     pictures = page.locator(part)
     before = pictures.screenshot()
-    drag(page, pictures, (0.04, 0.5), (0.9, 0.5))
+    drag(page, pictures, (0.5, 0.5), (0.9, 0.5))
     page.wait_for_timeout(500)
     assert pictures.screenshot() != before
 
